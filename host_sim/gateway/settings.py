@@ -1,0 +1,94 @@
+"""Every limit and switch of the gateway in one place.
+
+Defaults are those of the Plexus gateway; each names the file of the Plexus
+repository that states it. What the Plexus gateway does not state (connections,
+timeouts, browsers) is our own choice and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Generation = Literal["aug", "oct"]
+"""Which gateway is imitated.
+
+`aug`: the Go gateway of August 2026; no `dropped` in answers, no device limit, no keys
+limited to one device. `oct`: the gateway that plexus-python 0.16.0 was written against.
+"""
+
+DEFAULT_PORT = 8765
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one API key may do.
+
+    `source_id` limits *writing* to that device (answered with 403 in generation `oct`,
+    unknown in `aug`); reading is governed by the `read` scope alone.
+    """
+
+    scopes: frozenset[str] = frozenset({"read", "write"})
+    source_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits, keys and switches. Sizes in bytes; times by the unit in the name."""
+
+    keys: Mapping[str, Grant] = field(default_factory=dict, repr=False)
+    generation: Generation = "oct"
+    org_id: str = "local"
+
+    # Ingest limits: gateway_config.go, ingest.go and validate.go.
+    body_max_bytes: int = 5 * 1024 * 1024
+    points_max: int = 10_000
+    string_max_bytes: int = 256
+    event_max_bytes: int = 4_096
+    tags_max: int = 16
+    ws_message_max_bytes: int = 1_048_576
+    # Latest time that the Plexus store (ClickHouse DateTime64) can hold: end of the year 2299.
+    timestamp_max_ms: int = 10_413_791_999_999
+
+    # Message ceiling of one source over HTTP and WebSocket together: source_limit.go
+    # (spacing 0.5 ms, no burst) and API.md of plexus-python 0.16.0 (bursts up to 500).
+    source_rate_per_s: float = 2_000.0
+    source_burst_oct: int = 500
+    sources_tracked_max: int = 10_000
+    # Devices of one organisation; None is no limit. Only generation `oct` knows it.
+    devices_max: int | None = None
+
+    # How long a verified or refused key is remembered: ingest.go's auth client.
+    auth_cache_good_ms: int = 60_000
+    auth_cache_bad_ms: int = 10_000
+    auth_cache_max: int = 1_024
+
+    # Connections; our own choice.
+    connections_max: int = 512
+    header_max_bytes: int = 16 * 1024
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    keep_alive_s: int = 75
+
+    # Read API: the app's /api/v1/telemetry and the data API /v1.
+    telemetry_limit_default: int = 10_000
+    telemetry_limit_max: int = 100_000
+    query_rows_max: int = 10_000
+    logs_limit_default: int = 1_000
+    # A source is online while it was heard within this time; our own choice.
+    online_ms: int = 60_000
+
+    # Live page. 25 ms and 10 s are browser.go's; the rest is our own choice.
+    live_flush_ms: int = 25
+    browser_auth_s: float = 10.0
+    browser_idle_s: float = 60.0
+    browsers_max: int = 32
+    browser_queue_max: int = 256
+    browser_message_max_bytes: int = 4_096
+    live_batch_max: int = 5_000
+    live_history_points_max: int = 5_000
+    live_history_ms: int = 15 * 60_000
+    live_sweep_s: float = 5.0
+    uplot_dir: Path = Path(__file__).parent.parent / "node_modules" / "uplot"

@@ -1,0 +1,4 @@
+"""Telemetry for microcontrollers: `from plexus_mp import Plexus`."""
+
+from .client import VERSION as __version__
+from .client import AuthenticationError, Plexus, PlexusError

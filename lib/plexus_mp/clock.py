@@ -1,0 +1,58 @@
+"""Ticks to Unix milliseconds.
+
+The board counts its uptime in seconds and milliseconds, both small integers, from ticks that wrap. One
+sync per boot maps uptime to Unix time, for the readings taken before it as well as for those after.
+"""
+
+from .ports import const, ticks_diff, ticks_ms
+
+# Ticks wrap after 2^29 ms at the least: the anchor moves on long before half of that.
+_ANCHOR_MS = const(1 << 26)
+# 2025-01-01 and 2100-01-01: a gateway that says otherwise has no clock to learn from.
+_FLOOR_MS = 1_735_689_600_000
+_CEILING_MS = 4_102_444_800_000
+
+
+class Clock:
+    """`at(ticks)` sets `s` and `ms`, the uptime; `unix_ms(s, ms)` dates an uptime once `synced`."""
+
+    def __init__(self):
+        self._ticks = ticks_ms()
+        self._s = 0
+        self._ms = 0
+        self.s = 0
+        self.ms = 0
+        self._offset_ms = None
+        self.refused = 0
+
+    @property
+    def synced(self):
+        return self._offset_ms is not None
+
+    def at(self, ticks):
+        """Set `s` and `ms` to the uptime at `ticks`, which must be less than six days old. Allocates nothing."""
+        since = ticks_diff(ticks, self._ticks)
+        if since > _ANCHOR_MS:
+            self._move_anchor(ticks, since)
+            since = 0
+        ms = self._ms + since
+        self.s = self._s + ms // 1000
+        self.ms = ms % 1000
+
+    def _move_anchor(self, ticks, since):
+        ms = self._ms + since
+        self._s += ms // 1000
+        self._ms = ms % 1000
+        self._ticks = ticks
+
+    def unix_ms(self, s, ms):
+        return self._offset_ms + s * 1000 + ms
+
+    def sync(self, unix_ms, ticks):
+        """At `ticks` it was `unix_ms`. The first answer counts: all readings of a boot share one mapping."""
+        if not _FLOOR_MS < unix_ms < _CEILING_MS:
+            self.refused += 1
+            return
+        if self._offset_ms is None:
+            self.at(ticks)
+            self._offset_ms = unix_ms - self.s * 1000 - self.ms

@@ -1,0 +1,18 @@
+"""The ground: all that differs between the Pythons this library runs on.
+
+Every other file imports from here and tests no platform itself. A port gives:
+
+`ticks_ms()`, `ticks_diff(a, b)`   milliseconds that wrap, and their difference
+`Tcp`                              one non-blocking TCP connection
+`Guard`                            mutual exclusion between `send()` and `tick()`
+`start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
+`sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
+`DEFAULTS`                         sizes that suit the memory of the machine
+"""
+
+import sys
+
+if sys.implementation.name == "micropython":
+    from .micropython import *
+else:
+    from .cpython import *

@@ -1,0 +1,152 @@
+"""CPython 3.10 and later: the same library on a laptop, a gateway box or in a test."""
+
+import gc
+import os
+import random
+import select
+import socket
+import threading
+import time
+import uuid
+
+NAME = "cpython"
+# As wide as MicroPython's, so that one arithmetic serves both.
+_TICKS_PERIOD = 1 << 30
+
+random_bits = random.SystemRandom().getrandbits
+collect = gc.collect
+getenv = os.environ.get
+
+# Bytes. Memory is no concern here: two days of a reading every two seconds fit the ring.
+DEFAULTS = {
+    "ring_bytes": 1 << 20,
+    "sector_bytes": 32768,
+    "page_bytes": 16384,
+    "frame_bytes": 131072,
+    "tick_ms": 20,
+    "timer_id": -1,
+}
+
+
+def const(value):
+    return value
+
+
+def ticks_ms():
+    return time.monotonic_ns() // 1_000_000 % _TICKS_PERIOD
+
+
+def ticks_diff(a, b):
+    half = _TICKS_PERIOD >> 1
+    return (a - b + half) % _TICKS_PERIOD - half
+
+
+def sleep_ms(n):
+    time.sleep(n / 1000)
+
+
+def unique_id():
+    """The network card's address as hexadecimal, or '' when the machine does not tell."""
+    node = uuid.getnode()
+    # RFC 4122 §4.5: a made-up node id has the multicast bit set, and would change at every start.
+    return "" if node >> 40 & 1 else f"{node:012x}"
+
+
+class Guard:
+    """Held while ring and records are being changed; here `tick()` runs in a thread of its own."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._owner = None
+
+    def take(self, wait):
+        """True when the caller may go on; False inside itself, or when busy and not `wait`.
+
+        Blocks for as long as another thread holds it: one commit, or one frame being built.
+        """
+        me = threading.get_ident()
+        if self._owner == me or not self._lock.acquire(blocking=wait):
+            return False
+        self._owner = me
+        return True
+
+    def drop(self):
+        self._owner = None
+        self._lock.release()
+
+
+class _Ticker(threading.Thread):
+    def __init__(self, callback, period_ms):
+        super().__init__(name="plexus_mp", daemon=True)
+        self._callback = callback
+        self._period_s = period_ms / 1000
+        self._done = threading.Event()
+
+    def run(self):
+        while not self._done.wait(self._period_s):
+            self._callback(self)
+
+    def stop(self):
+        self._done.set()
+        if self is not threading.current_thread():
+            self.join()
+
+
+def start_ticker(callback, period_ms, timer_id):
+    """Call `callback(_)` every `period_ms` from a thread."""
+    ticker = _Ticker(callback, period_ms)
+    ticker.start()
+    return ticker
+
+
+def stop_ticker(ticker):
+    ticker.stop()
+
+
+def has_network():
+    return True
+
+
+class Tcp:
+    """One non-blocking TCP connection.
+
+    Resolving the host blocks for as long as `getaddrinfo` does; no other call waits. Errors are `OSError`.
+    """
+
+    def __init__(self, host, port):
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+        self._sock = socket.socket(family, kind, proto)
+        self._sock.setblocking(False)
+        try:
+            self._sock.connect(address)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._sock.close()
+            raise
+
+    def connected(self):
+        """True once data can be written; OSError when the peer refused."""
+        if not select.select((), (self._sock,), (), 0)[1]:
+            return False
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return True
+
+    def write(self, data):
+        """Bytes taken, 0 when the socket is full."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+    def readinto(self, buf):
+        """Bytes read, 0 at the end of the stream, None when there is nothing yet."""
+        try:
+            return self._sock.recv_into(buf)
+        except BlockingIOError:
+            return None
+
+    def close(self):
+        self._sock.close()

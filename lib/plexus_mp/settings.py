@@ -1,0 +1,104 @@
+"""Where a setting comes from: argument, environment, `/plexus.json`, `plexus_board.py`, default."""
+
+import json
+
+from .ports import DEFAULTS, const, getenv, unique_id
+
+GATEWAY_URL = "https://gateway.plexus.company"
+_SOURCE_ID_MAX = const(256)
+_FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ALLOWED = _FIRST + "._-"
+
+
+class Settings:
+    """Looks a setting up: `get(name, argument)` returns the first that is given, else the port's default."""
+
+    def __init__(self):
+        self._file = _read_file("/plexus.json")
+        try:
+            import plexus_board
+        except ImportError:
+            plexus_board = None
+        self._board = plexus_board
+
+    def get(self, name, argument=None):
+        if argument is not None:
+            return argument
+        value = getenv("PLEXUS_" + name.upper())
+        if value is not None:
+            return value
+        if name in self._file:
+            return self._file[name]
+        return getattr(self._board, name.upper(), DEFAULTS.get(name))
+
+    def integer(self, name, argument=None):
+        value = self.get(name, argument)
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ValueError("%s must be a whole number, not %r" % (name, value))
+
+    def api_key(self, argument):
+        key = self.get("api_key", argument)
+        if not isinstance(key, str) or not key or "\r" in key or "\n" in key:
+            raise ValueError("no API key: pass api_key=, set PLEXUS_API_KEY, or put api_key into /plexus.json")
+        return key
+
+    def source_id(self, argument):
+        source = self.get("source_id", argument) or _own_name()
+        if not source:
+            raise ValueError("no source_id: this machine has no id of its own, pass source_id=")
+        return check_source_id(source)
+
+    def gateway(self, argument):
+        return parse_url(self.get("gateway_url", argument) or GATEWAY_URL)
+
+
+def _read_file(path):
+    try:
+        f = open(path)
+    except OSError:
+        return {}
+    with f:
+        try:
+            found = json.load(f)
+        except ValueError:
+            raise ValueError(path + " is not JSON")
+    if not isinstance(found, dict):
+        raise ValueError(path + " must hold an object")
+    return found
+
+
+def _own_name():
+    chip = unique_id()
+    return "board-" + chip if chip else ""
+
+
+def check_source_id(source):
+    """The gateway's rule: a-z, 0-9 and . _ -, beginning with a letter or digit, 256 bytes at most."""
+    if not isinstance(source, str):
+        raise TypeError("source_id must be a str, not %s" % type(source).__name__)
+    if not 0 < len(source) <= _SOURCE_ID_MAX or source[0] not in _FIRST:
+        raise ValueError("source_id must begin with a-z or 0-9 and have at most 256 characters: %r" % source)
+    for character in source:
+        if character not in _ALLOWED:
+            raise ValueError("source_id must hold only a-z, 0-9 and . _ -: %r" % source)
+    return source
+
+
+def parse_url(url):
+    """`http://host[:port][/path]` as (host, port, path of the ingest endpoint)."""
+    if url.startswith("https://"):
+        raise ValueError("gateway_url: TLS is not supported yet, use http:// to a gateway on your own network")
+    if not url.startswith("http://"):
+        raise ValueError("gateway_url must begin with http://, not %r" % url)
+    rest = url[7:]
+    slash = rest.find("/")
+    path = "" if slash < 0 else rest[slash:].rstrip("/")
+    host = rest if slash < 0 else rest[:slash]
+    port = "80"
+    if ":" in host:
+        host, port = host.rsplit(":", 1)
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("gateway_url needs a host, and a port from 1 to 65535: %r" % url)
+    return host, int(port), path + "/ingest"
