@@ -1,7 +1,7 @@
 """The I2C bus of a virtual board: devices by address, and what can go wrong on two wires.
 
-Errors carry the numbers that MicroPython raises on a board: 19 (ENODEV) where the ESP32's hardware controller gets no
-acknowledge, 5 (EIO) where the software controller gets none, a timeout when a line is held low.
+Errors carry the numbers that MicroPython raises on a board: 19 (ENODEV) where the ESP32's hardware controller
+gets no acknowledge, 5 (EIO) where the software controller gets none, a timeout when a line is held low.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Final, Protocol, runtime_checkable
 
 EIO: Final = 5
 ENODEV: Final = 19
-# ESP32 builds take ETIMEDOUT from newlib, where it is 116; ports with MicroPython's own table (ESP8266) say 110.
+# ESP32 builds take ETIMEDOUT from newlib, where it is 116; ports with MicroPython's own table (ESP8266) say
+# 110.
 ETIMEDOUT_ESP32: Final = 116
 ETIMEDOUT_INTERNAL: Final = 110
 
-FIRST_ADDRESS: Final = 0x08  # 0x00-0x07 and 0x78-0x7F are reserved by the I2C specification (UM10204 §3.1.12)
+# 0x00-0x07 and 0x78-0x7F are reserved by the I2C specification (UM10204 §3.1.12)
+FIRST_ADDRESS: Final = 0x08
 LAST_ADDRESS: Final = 0x77
 MAX_TRANSFER_BYTES: Final = 4096
 
@@ -44,7 +46,7 @@ class Powered(Protocol):
 
 
 class _Fault:
-    """One fault: its kind, the errno that it raises, how many transactions it still lasts (None: for good)."""
+    """One fault: its kind, the errno that it raises, the transactions that it still lasts (None: all)."""
 
     __slots__ = ("errno", "kind", "left")
 
@@ -105,9 +107,10 @@ class I2CBus:
     ) -> None:
         """Make transfers fail from now on.
 
-        `kind` is NACK (errno ENODEV unless given: EIO is what the software controller raises), STUCK (errno 116 unless given)
-        or GARBAGE (reads give random bytes). `address` limits it to one device, `count` to that many transactions.
-        A second fault at the same address replaces the first. ValueError for another kind or a count below 1.
+        `kind` is NACK (errno ENODEV unless given: EIO is what the software controller raises), STUCK (errno
+        116 unless given) or GARBAGE (reads give random bytes). `address` limits it to one device, `count` to
+        that many transactions. A second fault at the same address replaces the first. ValueError for another
+        kind or a count below 1.
         """
         if kind not in FAULTS:
             raise ValueError(f"I2C fault {kind!r} is none of {', '.join(FAULTS)}")
@@ -120,19 +123,20 @@ class I2CBus:
         """Let every transfer work again."""
         self._faults.clear()
 
-    # Transfers, named and shaped as machine.I2C has them
+    # Transfers, named and shaped as machine.I2C has them. Each raises the OSErrors of the module's text, and
+    # ValueError for more than MAX_TRANSFER_BYTES.
 
     def scan(self) -> list[int]:
         """Addresses that acknowledge, ascending; a bus that is stuck shows none, as on a board."""
         return [address for address in sorted(self._devices) if self._answers(address)]
 
     def writeto(self, addr: int, data: bytes) -> int:
-        """Write `data` in one transaction; gives the number of bytes acknowledged. OSError as in the module's text."""
+        """Write `data` in one transaction; gives the number of bytes acknowledged."""
         self._begin(addr, len(data)).write(bytes(data))
         return len(data)
 
     def readfrom(self, addr: int, n: int) -> bytes:
-        """Read `n` bytes from the device's register pointer on. OSError as in the module's text."""
+        """Read `n` bytes from the device's register pointer on."""
         return self._read(addr, self._begin(addr, n), n)
 
     def readfrom_into(self, addr: int, buf: bytearray | memoryview) -> None:
@@ -140,7 +144,7 @@ class I2CBus:
         buf[:] = self.readfrom(addr, len(buf))
 
     def readfrom_mem(self, addr: int, reg: int, n: int) -> bytes:
-        """Read `n` bytes from register `reg` on: write, repeated start, read. OSError as in the module's text."""
+        """Read `n` bytes from register `reg` on: write, repeated start, read."""
         device = self._begin(addr, n)
         device.write(bytes((reg,)))
         return self._read(addr, device, n)
@@ -150,7 +154,7 @@ class I2CBus:
         buf[:] = self.readfrom_mem(addr, reg, len(buf))
 
     def writeto_mem(self, addr: int, reg: int, data: bytes) -> None:
-        """Write `data` after register number `reg`, in one transaction. OSError as in the module's text."""
+        """Write `data` after register number `reg`, in one transaction."""
         self._begin(addr, len(data)).write(bytes((reg,)) + bytes(data))
 
     # Inside

@@ -1,0 +1,189 @@
+"""One virtual board: its parts, its power, and the calls that the firmware's modules make into it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..kernel import Fibre, Kernel
+from . import net
+from .clocks import Clocks, Timers
+from .config import BoardConfig
+from .files import BoardFiles
+from .i2c import I2CBus
+from .net import Dialer, NetStack
+from .wifi import Wifi
+
+# In real time the loop gets a turn at least this often, in virtual time the clock is brought up to date.
+_TURN_US = 1000
+
+RESET_POWER_ON = 1  # machine.PWRON_RESET of MicroPython's ESP32 port
+RESET_HARD = 2
+RESET_DEEPSLEEP = 4
+
+
+class Recorder(Protocol):
+    """Hears of every reading that the firmware hands to the library."""
+
+    def begin(self, board: Board, method: str, arguments: str) -> None: ...
+    def end(self, board: Board, accepted: bool) -> None: ...
+
+
+class Vm(Protocol):
+    """What runs the firmware."""
+
+    def run(self, board: Board) -> None:
+        """Boot and run until the board loses power; called in the board's fibre."""
+
+    def kill(self) -> None:
+        """Stop it where it is; nothing of the firmware runs any more."""
+
+
+class Board:
+    """A board on `kernel`: `power_on` boots the firmware in `vm`, `power_off` ends it where it stands.
+
+    The firmware reaches the hardware through `call(operation, arguments)`.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        config: BoardConfig,
+        dialer: Dialer,
+        make_vm: Callable[[], Vm],
+        rng: random.Random,
+        console: Callable[[str], None],
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.config = config
+        self.rng = rng
+        self.console = console
+        self.files = BoardFiles()
+        self.i2c = I2CBus()
+        self.clocks = Clocks(config)
+        self.timers = Timers()
+        self.wifi = Wifi(config.wifi_connect_ms * 1000, self.now_us)
+        self.wifi.on_lost = lambda: self.net.lose_all(net.ECONNABORTED)
+        self.net = NetStack(dialer, self.wifi.is_connected, self.wake)
+        self.recorder = recorder
+        self.reset_cause = RESET_POWER_ON
+        self.boots = 0
+        self.calls = 0
+        self.error: BaseException | None = None
+        self._make_vm = make_vm
+        self._vm: Vm | None = None
+        self._fibre: Fibre | None = None
+        self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
+        self._turn_us = 0
+        self._operations = operations(self)
+
+    # power
+
+    def power_on(self) -> None:
+        self.clocks.power_on(self.kernel.now_us())
+        self._boot(RESET_POWER_ON)
+
+    def power_off(self) -> None:
+        """Cut the power: nothing of the firmware runs after this. From inside the firmware it does not return."""
+        fibre, vm = self._fibre, self._vm
+        self._fibre = self._vm = None
+        self.timers.clear()
+        self.net.power_off()
+        self.wifi.reset()
+        if vm is not None:
+            vm.kill()
+        if fibre is not None:
+            fibre.abandon()
+
+    def reset(self, cause: int) -> None:
+        """Restart, as `machine.reset()` does: from the firmware, which does not get an answer."""
+        self.kernel.loop.call_soon(lambda: self._reboot(cause))
+        self.power_off()
+
+    def _reboot(self, cause: int) -> None:
+        self.clocks.reset(self.kernel.now_us())
+        self._boot(cause)
+
+    def _boot(self, cause: int) -> None:
+        self.reset_cause = cause
+        self.boots += 1
+        self._lag_us = 0
+        self._turn_us = self.kernel.now_us()
+        self._vm = self._make_vm()
+        self._fibre = Fibre(self.kernel, self._run)
+        self._fibre.start()
+
+    def _run(self) -> None:
+        assert self._vm is not None
+        try:
+            self._vm.run(self)
+        except Exception as e:  # the simulator's own fault: the run must not look like a quiet board
+            self.error = e
+            print(f"{self.config.name}: the simulator failed: {type(e).__name__}: {e}", file=sys.stderr)
+
+    # turns
+
+    def now_us(self) -> int:
+        """True time, with what the calls since the last turn have cost."""
+        return self.kernel.now_us() + self._lag_us
+
+    def wake(self) -> None:
+        if self._fibre is not None:
+            self._fibre.wake()
+
+    def park(self, until_us: int | None) -> None:
+        """Give way until something happens to the board, or until `until_us`."""
+        assert self._fibre is not None
+        self._lag_us = 0
+        self._fibre.park(until_us)
+        self._turn_us = self.kernel.now_us()
+
+    def wait(self, done: Callable[[], bool], timeout_us: int | None) -> bool:
+        """Block the firmware until `done()`, at most `timeout_us`; whether it was done."""
+        end_us = None if timeout_us is None else self.now_us() + timeout_us
+        while not done():
+            if end_us is not None and self.now_us() >= end_us:
+                return False
+            self.park(end_us)
+        return True
+
+    def sleep_until(self, end_us: int) -> bool:
+        """Sleep until `end_us` or the next timer; True at the end."""
+        while True:
+            now_us = self.now_us()
+            if now_us >= end_us:
+                return True
+            timer_us = self.timers.next_us
+            if timer_us is not None and timer_us <= now_us:
+                return False
+            self.park(end_us if timer_us is None else min(end_us, timer_us))
+
+    def call(self, operation: str, arguments: list[Any]) -> tuple[Any, bool]:
+        """One call from the firmware into its hardware: the result, and whether timers are due.
+
+        Raises `OSError` with the number that the firmware shall see.
+        """
+        self.calls += 1
+        if self.kernel.virtual:
+            self._lag_us += self.config.call_us
+            if self._lag_us >= _TURN_US:
+                self.park(self.now_us())
+        elif self.kernel.now_us() - self._turn_us >= _TURN_US:
+            self._give_turn()
+        result = self._operations[operation](*arguments)
+        due_us = self.timers.next_us
+        return result, due_us is not None and due_us <= self.now_us()
+
+    def _give_turn(self) -> None:
+        assert self._fibre is not None
+        self.kernel.loop.call_soon(self._fibre.wake)
+        self.park(None)
+
+
+def operations(board: Board) -> dict[str, Callable[..., Any]]:
+    from .operations import table  # the table knows the board, the board only its keys
+
+    return table(board)

@@ -1,0 +1,111 @@
+"""What a board knows of time: ticks from its crystal, a real-time clock that nobody set, and timers."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from .config import BoardConfig
+
+
+class Clocks:
+    """Ticks and RTC of one board, made from true time in microseconds.
+
+    `power_on` starts both anew: ticks at the configured value, the RTC at the first second of its epoch.
+    """
+
+    def __init__(self, config: BoardConfig) -> None:
+        self._config = config
+        self._rate = 1.0 + config.drift_ppm / 1e6
+        self.power_on(0)
+
+    def power_on(self, now_us: int) -> None:
+        self._power_on_us = now_us
+        self._boot_us = now_us
+        self._rtc_us = 0  # what the RTC showed when it was set, since the epoch
+        self._rtc_set_at_us = now_us
+
+    def reset(self, now_us: int) -> None:
+        """Ticks start anew at every reset, the RTC goes on."""
+        self._boot_us = now_us
+
+    def uptime_us(self, now_us: int) -> int:
+        return int((now_us - self._boot_us) * self._rate)
+
+    def ticks_us(self, now_us: int) -> int:
+        return self.uptime_us(now_us) + self._config.ticks_start_ms * 1000
+
+    def ticks_ms(self, now_us: int) -> int:
+        return self.ticks_us(now_us) // 1000 % self._config.ticks_period_ms
+
+    def rtc_us(self, now_us: int) -> int:
+        """Microseconds since the board's epoch, as far as it knows."""
+        return self._rtc_us + int((now_us - self._rtc_set_at_us) * self._rate)
+
+    def set_rtc_us(self, now_us: int, rtc_us: int) -> None:
+        self._rtc_us = rtc_us
+        self._rtc_set_at_us = now_us
+
+    def true_us(self, board_us: int) -> int:
+        """How long true time takes until the board has counted `board_us`."""
+        return max(0, int(board_us / self._rate + 0.999))
+
+
+@dataclass
+class _Timer:
+    period_us: int
+    periodic: bool
+    due_us: int
+
+
+class Timers:
+    """The board's timers, by id; due times are true time."""
+
+    LIMIT = 16
+
+    def __init__(self) -> None:
+        self._timers: dict[int, _Timer] = {}
+        self._heap: list[tuple[int, int]] = []
+        self.next_us: int | None = None
+
+    def start(self, timer_id: int, now_us: int, period_us: int, periodic: bool) -> None:
+        if len(self._timers) >= self.LIMIT and timer_id not in self._timers:
+            raise OSError(12)  # ENOMEM
+        self._timers[timer_id] = _Timer(period_us, periodic, now_us + period_us)
+        heapq.heappush(self._heap, (now_us + period_us, timer_id))
+        self._look()
+
+    def stop(self, timer_id: int) -> None:
+        self._timers.pop(timer_id, None)
+        self._look()
+
+    def clear(self) -> None:
+        self._timers.clear()
+        self._heap.clear()
+        self.next_us = None
+
+    def take_due(self, now_us: int) -> list[int]:
+        """The timers that are due, in their order; periodic ones are armed again, missed periods skipped."""
+        due = []
+        while self.next_us is not None and self.next_us <= now_us:
+            timer_id = heapq.heappop(self._heap)[1]
+            timer = self._timers[timer_id]
+            due.append(timer_id)
+            if timer.periodic:
+                periods = (now_us - timer.due_us) // timer.period_us + 1
+                timer.due_us += periods * timer.period_us
+                heapq.heappush(self._heap, (timer.due_us, timer_id))
+            else:
+                del self._timers[timer_id]
+            self._look()
+        return due
+
+    def _look(self) -> None:
+        """Forget entries of timers that were stopped or started anew."""
+        heap = self._heap
+        while heap:
+            timer = self._timers.get(heap[0][1])
+            if timer is not None and timer.due_us == heap[0][0]:
+                break
+            heapq.heappop(heap)
+        self.next_us = heap[0][0] if heap else None

@@ -1,0 +1,55 @@
+"""What a board is made of: the part of a `boards/*.py` file that the simulator reads, and what it invents."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class BoardConfig:
+    """One board. Times in microseconds or ppm, sizes in bytes; defaults are those of a plain ESP32.
+
+    `ticks_start_ms` is where `ticks_ms` stands at a power-on, `drift_ppm` how much too fast its crystal runs.
+    `call_us` is what each call into the hardware costs in virtual time, so that a busy loop ends.
+    """
+
+    name: str = "esp32"
+    machine: str = "ESP32 module (simulated) with ESP32"
+    unique_id: bytes = b"\x24\x0a\xc4\x00\x00\x01"
+    epoch_year: int = 2000
+    ticks_period_ms: int = 1 << 30
+    ticks_start_ms: int = 0
+    drift_ppm: float = 0.0
+    heap_bytes: int = 4 << 20
+    call_us: int = 20
+    i2c: dict[int, dict[str, int]] = field(default_factory=dict)
+    virtual_timers: bool = True
+    wifi_connect_ms: int = 1200
+
+
+def load_board(path: Path) -> tuple[BoardConfig, str]:
+    """Read `boards/X.py`: its hardware, and its source, which the board gets as `plexus_board.py`.
+
+    Raises `ValueError` naming file and setting when something in it does not fit.
+    """
+    source = path.read_text()
+    try:
+        constants = runpy.run_path(str(path))
+    except Exception as e:
+        raise ValueError(f"{path}: {type(e).__name__}: {e}") from e
+    config = BoardConfig(name=path.stem)
+    if "MACHINE" in constants:
+        config.machine = _typed(path, constants, "MACHINE", str)
+    config.epoch_year = _typed(path, constants, "EPOCH_YEAR", int, config.epoch_year)
+    config.virtual_timers = _typed(path, constants, "VIRTUAL_TIMERS", bool, config.virtual_timers)
+    return config, source
+
+
+def _typed(path: Path, constants: dict[str, Any], name: str, kind: type, default: Any = None) -> Any:
+    value = constants.get(name, default)
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: {name} must be {kind.__name__}, not {value!r}")
+    return value

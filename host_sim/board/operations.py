@@ -1,0 +1,259 @@
+"""What the firmware's modules can ask of the board, by name.
+
+Arguments and results are None, bool, int, float, str, bytes and lists of them: they cross a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import net
+from .board import RESET_HARD, Board
+
+_I2C_US_PER_BYTE = 25  # nine bits at 400 kHz
+
+
+def table(board: Board) -> dict[str, Callable[..., Any]]:
+    """The operations of `board`."""
+    found: dict[str, Callable[..., Any]] = {}
+    for group in (_Time(board), _Machine(board), _Wifi(board), _Sockets(board), _Files(board), _Host(board)):
+        prefix = type(group).__name__.strip("_").lower()
+        for name in dir(group):
+            if not name.startswith("_"):
+                found[f"{prefix}.{name}"] = getattr(group, name)
+    return found
+
+
+class _Time:
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def ticks_ms(self) -> int:
+        return self._board.clocks.ticks_ms(self._board.now_us())
+
+    def ticks_us(self) -> int:
+        return self._board.clocks.ticks_us(self._board.now_us()) % (1 << 30)
+
+    def rtc_us(self) -> int:
+        return self._board.clocks.rtc_us(self._board.now_us())
+
+    def set_rtc_us(self, rtc_us: int) -> None:
+        self._board.clocks.set_rtc_us(self._board.now_us(), rtc_us)
+
+    def sleep(self, us: int, end_us: int | None) -> list[Any]:
+        """Sleep `us`, or go on with a sleep until `end_us`: [end_us, whether it is over]. Timers end it early."""
+        if end_us is None:
+            end_us = self._board.now_us() + self._board.clocks.true_us(us)
+        return [end_us, self._board.sleep_until(end_us)]
+
+    def idle(self) -> None:
+        """The program has ended: wait for a timer."""
+        board = self._board
+        while board.timers.next_us is None or board.timers.next_us > board.now_us():
+            board.park(board.timers.next_us)
+
+    def epoch_year(self) -> int:
+        return self._board.config.epoch_year
+
+
+class _Machine:
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def unique_id(self) -> bytes:
+        return self._board.config.unique_id
+
+    def reset_cause(self) -> int:
+        return self._board.reset_cause
+
+    def reset(self) -> None:
+        self._board.reset(RESET_HARD)
+
+    def random_bits(self, n: int) -> int:
+        return self._board.rng.getrandbits(n) if n else 0
+
+    def random_bytes(self, n: int) -> bytes:
+        return self._board.rng.randbytes(n)
+
+    def name(self) -> str:
+        return self._board.config.machine
+
+    def heap_bytes(self) -> int:
+        return self._board.config.heap_bytes
+
+    def timer_start(self, timer_id: int, period_ms: int, periodic: bool) -> None:
+        board = self._board
+        if timer_id < 0 and not board.config.virtual_timers:
+            raise ValueError("invalid Timer number")
+        period_us = board.clocks.true_us(max(1, period_ms) * 1000)
+        board.timers.start(timer_id, board.now_us(), period_us, periodic)
+
+    def timer_stop(self, timer_id: int) -> None:
+        self._board.timers.stop(timer_id)
+
+    def timers_due(self) -> list[int]:
+        return self._board.timers.take_due(self._board.now_us())
+
+    def i2c_scan(self) -> list[int]:
+        return self._board.i2c.scan()
+
+    def i2c_write(self, address: int, data: bytes) -> None:
+        self._board.i2c.writeto(address, data)
+
+    def i2c_read(self, address: int, n: int) -> bytes:
+        return self._board.i2c.readfrom(address, n)
+
+    def i2c_read_mem(self, address: int, register: int, n: int) -> bytes:
+        return self._board.i2c.readfrom_mem(address, register, n)
+
+    def i2c_write_mem(self, address: int, register: int, data: bytes) -> None:
+        self._board.i2c.writeto_mem(address, register, data)
+
+
+class _Wifi:
+    def __init__(self, board: Board) -> None:
+        self._wifi = board.wifi
+
+    def active(self, on: bool | None) -> bool:
+        return self._wifi.active(on)
+
+    def connect(self, ssid: str) -> None:
+        self._wifi.connect(ssid)
+
+    def disconnect(self) -> None:
+        self._wifi.disconnect()
+
+    def isconnected(self) -> bool:
+        return self._wifi.is_connected()
+
+    def status(self) -> int:
+        return self._wifi.status()
+
+    def address(self) -> str:
+        return self._wifi.address()
+
+
+class _Sockets:
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._net = board.net
+
+    def open(self) -> int:
+        return self._net.open()
+
+    def set_timeout(self, number: int, timeout_ms: int | None) -> None:
+        self._net.get(number).timeout_us = None if timeout_ms is None else timeout_ms * 1000
+
+    def resolve(self, host: str) -> str:
+        """Blocks as `getaddrinfo` does."""
+        answers: list[str | None] = []
+
+        def done(address: str | None) -> None:
+            answers.append(address)
+            self._board.wake()
+
+        self._net.resolve(host, done)
+        self._board.wait(lambda: bool(answers), None)
+        if answers[0] is None:
+            raise OSError(net.DNS_FAILED)
+        return answers[0]
+
+    def connect(self, number: int, host: str, port: int) -> None:
+        self._net.connect(number, host, port)
+        socket = self._net.get(number)
+        if socket.timeout_us == 0:
+            raise OSError(net.EINPROGRESS)
+        if not self._board.wait(socket.is_connected, socket.timeout_us):
+            raise OSError(net.ETIMEDOUT)
+
+    def send(self, number: int, data: bytes) -> int:
+        socket = self._net.get(number)
+        sent = [socket.send(data)]
+
+        def some() -> bool:
+            sent[0] = sent[0] or socket.send(data)
+            return sent[0] > 0
+
+        self._wait(socket, some)
+        return sent[0]
+
+    def recv(self, number: int, n: int) -> bytes:
+        socket = self._net.get(number)
+        found = [socket.recv(n)]
+
+        def some() -> bool:
+            if found[0] is None:
+                found[0] = socket.recv(n)
+            return found[0] is not None
+
+        self._wait(socket, some)
+        return found[0] or b""
+
+    def _wait(self, socket: net.Socket, done: Callable[[], bool]) -> None:
+        if done():
+            return
+        if socket.timeout_us == 0:
+            raise OSError(net.EAGAIN)
+        if not self._board.wait(done, socket.timeout_us):
+            raise OSError(net.ETIMEDOUT)
+
+    def poll(self, numbers: list[int], masks: list[int], timeout_ms: int | None) -> list[int]:
+        """The events of each socket, waiting until one has some."""
+        always = net.POLLERR | net.POLLHUP
+
+        def events() -> list[int]:
+            pairs = zip(numbers, masks, strict=True)
+            return [self._net.get(number).poll() & (mask | always) for number, mask in pairs]
+
+        timeout_us = None if timeout_ms is None or timeout_ms < 0 else timeout_ms * 1000
+        if timeout_us != 0:
+            self._board.wait(lambda: any(events()), timeout_us)
+        return events()
+
+    def close(self, number: int) -> None:
+        self._net.close(number)
+
+
+class _Files:
+    def __init__(self, board: Board) -> None:
+        self._files = board.files
+
+    def read(self, path: str) -> bytes:
+        return self._files.read(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._files.write(path, data)
+
+    def stat(self, path: str) -> list[int]:
+        return list(self._files.stat(path))
+
+    def listdir(self, path: str) -> list[list[Any]]:
+        return [list(entry) for entry in self._files.listdir(path)]
+
+    def mkdir(self, path: str) -> None:
+        self._files.mkdir(path)
+
+    def remove(self, path: str) -> None:
+        self._files.remove(path)
+
+    def rename(self, old: str, new: str) -> None:
+        self._files.rename(old, new)
+
+
+class _Host:
+    """What no board has: the simulator's own questions."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def begin(self, method: str, arguments: str) -> None:
+        if self._board.recorder:
+            self._board.recorder.begin(self._board, method, arguments)
+
+    def end(self, accepted: bool) -> None:
+        if self._board.recorder:
+            self._board.recorder.end(self._board, accepted)
+
+    def print(self, text: str) -> None:
+        self._board.console(text)

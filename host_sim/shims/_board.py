@@ -1,0 +1,47 @@
+"""The firmware's way to its board: one call, after which due timer callbacks run.
+
+A real board runs soft callbacks between any two bytecodes; here they run wherever firmware touches
+hardware or time, sleeping included, and never inside one another.
+"""
+
+from _link import exchange
+
+_callbacks = {}
+_running = False
+
+
+def call(operation, *arguments):
+    """Ask the board; `OSError` as the hardware's driver would raise it."""
+    result, due = exchange(operation, arguments)
+    if due and not _running:
+        _run_due()
+    return result
+
+
+def on_timer(timer_id, callback):
+    if callback is None:
+        _callbacks.pop(timer_id, None)
+    else:
+        _callbacks[timer_id] = callback
+
+
+def _run_due():
+    global _running
+    _running = True
+    try:
+        for timer_id in exchange("machine.timers_due", ())[0]:
+            callback = _callbacks.get(timer_id)
+            if callback is not None:
+                _run(callback)
+    finally:
+        _running = False
+
+
+def _run(callback):
+    """An exception in a callback is printed and forgotten, as MicroPython's scheduler does."""
+    try:
+        callback()
+    except Exception as e:
+        import sys
+
+        sys.print_exception(e)

@@ -1,0 +1,100 @@
+"""`socket` of MicroPython's ESP32 port: TCP streams."""
+
+from _board import call
+
+AF_INET = 2
+SOCK_STREAM = 1
+SOCK_DGRAM = 2
+SOL_SOCKET = 4095
+SO_REUSEADDR = 4
+IPPROTO_TCP = 6
+
+_EAGAIN = 11
+
+
+def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0):
+    return [(AF_INET, SOCK_STREAM, 0, "", (call("sockets.resolve", host), port))]
+
+
+class socket:
+    def __init__(self, af=AF_INET, type=SOCK_STREAM, proto=IPPROTO_TCP):
+        if type != SOCK_STREAM:
+            raise OSError(22)  # the virtual board has no datagrams
+        self._number = call("sockets.open")
+
+    def setblocking(self, flag):
+        self.settimeout(None if flag else 0)
+
+    def settimeout(self, seconds):
+        call("sockets.set_timeout", self._number, None if seconds is None else int(seconds * 1000))
+
+    def setsockopt(self, level, option, value):
+        pass
+
+    def connect(self, address):
+        call("sockets.connect", self._number, address[0], address[1])
+
+    def send(self, data):
+        return call("sockets.send", self._number, bytes(data))
+
+    def sendall(self, data):
+        data = bytes(data)
+        while data:
+            data = data[self.send(data) :]
+
+    def write(self, data):
+        try:
+            return self.send(data)
+        except OSError as e:
+            if e.errno == _EAGAIN:
+                return None
+            raise
+
+    def recv(self, n):
+        return call("sockets.recv", self._number, n)
+
+    def read(self, n=-1):
+        if n >= 0:
+            return self._read(n)
+        whole = b""
+        while True:
+            part = self._read(1024)
+            if not part:
+                return whole
+            whole += part
+
+    def _read(self, n):
+        try:
+            return self.recv(n)
+        except OSError as e:
+            if e.errno == _EAGAIN:
+                return None
+            raise
+
+    def readinto(self, buf, nbytes=0):
+        data = self._read(nbytes or len(buf))
+        if data is None:
+            return None
+        buf[: len(data)] = data
+        return len(data)
+
+    def readline(self):
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = self.recv(1)
+            if not byte:
+                break
+            line += byte
+        return line
+
+    def makefile(self, mode="rb", buffering=0):
+        return self
+
+    def close(self):
+        call("sockets.close", self._number)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()

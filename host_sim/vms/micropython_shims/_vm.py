@@ -1,0 +1,52 @@
+"""Turns the bare VM into the board: its filesystem, its modules, its boot."""
+
+import builtins
+import os
+import sys
+
+import vfs
+from _board import call
+from _files import File
+
+
+class _BoardFiles:
+    """The board's filesystem, as MicroPython's VFS wants it."""
+
+    def mount(self, readonly, mkfs):
+        pass
+
+    def umount(self):
+        pass
+
+    def open(self, path, mode):
+        return File(path, mode)
+
+    def stat(self, path):
+        kind, size = call("files.stat", path)
+        return (kind, 0, 0, 0, 0, 0, size, 0, 0, 0)
+
+    def chdir(self, path):
+        pass
+
+    def getcwd(self):
+        return "/"
+
+
+def _run_file(name):
+    try:
+        source = builtins.open("/" + name)
+    except OSError:
+        return
+    code = compile(source.read(), name, "exec")
+    exec(code, {"__name__": "__main__", "__file__": name})
+
+
+def run():
+    # The shims must be in before the files they came from are hidden behind the board's.
+    for name in ("machine", "network", "esp32", "socket", "select", "random", "time", "os", "_start"):
+        sys.modules.pop(name, None)
+        __import__(name)
+    vfs.umount("/")
+    vfs.mount(_BoardFiles(), "/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+    sys.modules["_start"].run(_run_file)
