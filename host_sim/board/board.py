@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from .wifi import Wifi
 # In real time the loop gets a turn at least this often, in virtual time the clock is brought up to date.
 _TURN_US = 1000
 
+# The simulator's own timer: its callback makes the clients tell what they hold.
+_REPORT_TIMER = -1000
+
 RESET_POWER_ON = 1  # machine.PWRON_RESET of MicroPython's ESP32 port
 RESET_HARD = 2
 RESET_DEEPSLEEP = 4
@@ -29,6 +33,16 @@ class Recorder(Protocol):
 
     def begin(self, board: Board, method: str, arguments: str) -> None: ...
     def end(self, board: Board, accepted: bool) -> None: ...
+    def ring(
+        self,
+        board: Board,
+        source_id: str,
+        uptime_ms: int,
+        sector_bytes: int,
+        memory: bytes,
+        dropped: int,
+        rejected: int,
+    ) -> None: ...
 
 
 class Vm(Protocol):
@@ -73,6 +87,7 @@ class Board:
         self.boots = 0
         self.calls = 0
         self.error: BaseException | None = None
+        self.reported: Callable[[], None] = lambda: None
         self._make_vm = make_vm
         self._vm: Vm | None = None
         self._fibre: Fibre | None = None
@@ -123,6 +138,23 @@ class Board:
         except Exception as e:  # the simulator's own fault: the run must not look like a quiet board
             self.error = e
             print(f"{self.config.name}: the simulator failed: {type(e).__name__}: {e}", file=sys.stderr)
+
+    async def report(self) -> bool:
+        """Have the firmware's clients tell `recorder` what they hold; False when it does not answer in 5 s."""
+        reported = self.kernel.loop.create_future()
+
+        def done() -> None:
+            if not reported.done():
+                reported.set_result(None)
+
+        self.reported = done
+        self.timers.start(_REPORT_TIMER, self.kernel.now_us(), 1, False)
+        self.wake()
+        try:
+            await asyncio.wait_for(reported, 5)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     # turns
 

@@ -21,6 +21,8 @@ _AUTO = ((600_000, "raw"), (10 * HOUR_MS, "1m"), (3 * _DAY_MS, "10m"), (15 * _DA
 # Without `last` or `start` events of all times are listed; the limit bounds them.
 _ALL_TIMES_MS = 1 << 60
 
+_BUCKET_KEYS = ("timestamp_ms", "min", "max", "avg", "count")
+
 Endpoint = Callable[[Request], Any]
 
 
@@ -165,7 +167,7 @@ def _raw_series(rows: list[Row]) -> dict[str, dict[str, list[Any]]]:
 def _bucket_series(buckets: list[Bucket]) -> dict[str, dict[str, list[Any]]]:
     series: dict[str, dict[str, list[Any]]] = {}
     for metric, *numbers in buckets:
-        one = series.setdefault(metric, {name: [] for name in Bucket._fields[1:]})
-        for name, number in zip(Bucket._fields[1:], numbers, strict=True):
+        one = series.setdefault(metric, {name: [] for name in _BUCKET_KEYS})
+        for name, number in zip(_BUCKET_KEYS, numbers, strict=True):
             one[name].append(number)
     return series

@@ -54,7 +54,12 @@ class TelemetryApi:
         metrics = tuple(metric.split(",")) if metric else None
         selection = Selection(*span, limit, source or None, "metric", metrics)
         rows = [_row(row, settings.org_id) for row in self._reading.store.select(selection)]
-        asked = {"source": source, "metric": metric, "from": iso_text(span.from_ms), "to": iso_text(span.to_ms)}
+        asked = {
+            "source": source,
+            "metric": metric,
+            "from": iso_text(span.from_ms),
+            "to": iso_text(span.to_ms),
+        }
         return json_response({"data": rows, "count": len(rows), "query": {**asked, "limit": limit}})
 
 

@@ -84,7 +84,9 @@ class _Checker:
         if type(metric) is not str or not metric or self._too_long(metric):
             raise Invalid(f"points[{index}].metric invalid")
         value = self._value(index, cls, raw)
-        timestamp_ms = self._timestamp_ms(index, raw["timestamp"]) if "timestamp" in raw else self._received_ms
+        timestamp_ms = (
+            self._timestamp_ms(index, raw["timestamp"]) if "timestamp" in raw else self._received_ms
+        )
         tags = self._tags(index, raw["tags"]) if "tags" in raw else _NO_TAGS
         return Point(source_id, cls, metric, tags, timestamp_ms, value)
 

@@ -2,7 +2,10 @@
 
 import sys
 
-from _board import call
+from _board import call, on_timer
+
+_REPORT = -1000  # the simulator's own timer
+_clients = []
 
 
 def _watch(cls, name):
@@ -23,11 +26,37 @@ def _watch(cls, name):
     setattr(cls, name, watched)
 
 
+def _remember(cls):
+    original = cls.__init__
+
+    def remembered(self, *arguments, **named):
+        original(self, *arguments, **named)
+        _clients.append(self)
+
+    cls.__init__ = remembered
+
+
+def _report():
+    """What the clients hold in RAM, for the host to read: it sees flash by itself."""
+    import time
+
+    for client in _clients:
+        recorder = client._recorder
+        recorder.clock.at(time.ticks_ms())
+        uptime_ms = recorder.clock.s * 1000 + recorder.clock.ms
+        ring = recorder.ring
+        memory = getattr(ring._dev, "_mem", b"")
+        counts = (client.dropped_points, client.rejected_points)
+        call("host.ring", client.source_id, uptime_ms, ring._size, memory, *counts)
+    call("host.reported")
+
+
 def _watch_library():
     try:
         from plexus_mp import Plexus
     except Exception:
         return  # no library, or a broken one: main.py will say so
+    _remember(Plexus)
     _watch(Plexus, "send")
     _watch(Plexus, "send_batch")
 
@@ -35,6 +64,7 @@ def _watch_library():
 def run(run_file):
     """`run_file(name)` executes a file of the board, or returns when there is none."""
     _watch_library()
+    on_timer(_REPORT, _report)
     for name in ("boot.py", "main.py"):
         try:
             run_file(name)

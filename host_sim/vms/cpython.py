@@ -56,7 +56,7 @@ class CPythonVm:
 
     def _add_modules(self) -> None:
         board = self._board
-        self._module("_link", exchange=lambda op, args: board.call(op, list(args)), FileBase=object)
+        self._module("_link", exchange=self._exchange, FileBase=object)
         self._module("micropython", const=lambda value: value, schedule=lambda f, arg: f(arg))
         self._module(
             "gc",
@@ -85,6 +85,14 @@ class CPythonVm:
             print_exception=self._print_exception,
             stdout=types.SimpleNamespace(write=board.console),
         )
+
+    def _exchange(self, operation: str, arguments: tuple[Any, ...]) -> tuple[Any, bool]:
+        try:
+            return self._board.call(operation, list(arguments))
+        except OSError as e:
+            if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
+                raise OSError(e.args[0], f"error {e.args[0]}") from None
+            raise
 
     def _module(self, name: str, **contents: Any) -> types.ModuleType:
         module = types.ModuleType(name)
@@ -188,10 +196,8 @@ class CPythonVm:
         return module
 
     def _from_standard(self, name: str) -> types.ModuleType | None:
-        if name.removeprefix("u") in _STANDARD:
-            return importlib.import_module(name.removeprefix("u"))
-        return None
-
-
-def factory() -> Callable[[], CPythonVm]:
-    return CPythonVm
+        plain = name.removeprefix("u")  # MicroPython's old names: ujson, ustruct
+        if plain not in _STANDARD:
+            return None
+        module = self.modules[name] = importlib.import_module(plain)
+        return module

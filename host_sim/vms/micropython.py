@@ -55,7 +55,9 @@ class MicroPythonVm:
         ends = (request_end, answer_end)
         shims = sorted([*_SHIMS.glob("*.py"), *(_HERE / "micropython_shims").glob("*.py")])
         command = [find_node(), _HERE / "micropython.mjs", *ends, heap_bytes, npm_file(_BUILD), *shims]
-        self._process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, pass_fds=ends)
+        self._process = subprocess.Popen(
+            [str(part) for part in command], stdin=subprocess.DEVNULL, pass_fds=ends
+        )
         for end in ends:
             os.close(end)
         os.set_blocking(self._requests, False)
@@ -125,7 +127,3 @@ def _packed(value: Any) -> Any:
 
 def _unpacked(value: Any) -> Any:
     return bytes.fromhex(value["x"]) if isinstance(value, dict) else value
-
-
-def factory() -> Callable[[], MicroPythonVm]:
-    return MicroPythonVm

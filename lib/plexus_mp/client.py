@@ -183,7 +183,9 @@ class Plexus:
             if self._link.failures - failures >= 3:
                 raise PlexusError("%d readings wait: %s" % (self.buffer_size(), self._link.last_error))
             if ticks_diff(ticks_ms(), start) > timeout_s * 1000:
-                raise PlexusError("%d readings wait after %d s: %s" % (self.buffer_size(), timeout_s, self._link.last_error))
+                raise PlexusError(
+                    "%d readings wait after %d s: %s" % (self.buffer_size(), timeout_s, self._link.last_error)
+                )
         return True
 
     def close(self, timeout_s=5):

@@ -163,7 +163,7 @@ class Encoder:
         self._known = ({}, {})
         self._series = []
         self._defined = bytearray(_SERIES_MAX)
-        self._last = array("l", bytearray(array("l", [0]).itemsize * _SERIES_MAX))
+        self._last = array("l", [-1] * _SERIES_MAX)
         self._s = -1
         self._ms = 0
         self.points = 0
@@ -267,7 +267,9 @@ class Encoder:
             self.json_bytes += as_json
             return True
         if as_json > self._json_max:
-            raise PlexusError("point may need %d bytes as JSON, frame_bytes leaves %d" % (as_json, self._json_max))
+            raise PlexusError(
+                "point may need %d bytes as JSON, frame_bytes leaves %d" % (as_json, self._json_max)
+            )
         if not self.points and self._end == self._full:
             raise PlexusError("point needs %d bytes, page_bytes leaves %d" % (need, self._end - self._at))
         return False

@@ -80,7 +80,9 @@ class Ring:
         if self._count < 2:
             raise ValueError("ring_bytes must hold at least two sectors")
         if page_bytes > COMMIT_MAX or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES > self._size:
-            raise ValueError("page_bytes must leave 32 bytes of sector_bytes (%d), and be below 16 KiB" % self._size)
+            raise ValueError(
+                "page_bytes must leave 32 bytes of sector_bytes (%d), and be below 16 KiB" % self._size
+            )
 
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""

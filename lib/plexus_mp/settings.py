@@ -41,7 +41,9 @@ class Settings:
     def api_key(self, argument):
         key = self.get("api_key", argument)
         if not isinstance(key, str) or not key or "\r" in key or "\n" in key:
-            raise ValueError("no API key: pass api_key=, set PLEXUS_API_KEY, or put api_key into /plexus.json")
+            raise ValueError(
+                "no API key: pass api_key=, set PLEXUS_API_KEY, or put api_key into /plexus.json"
+            )
         return key
 
     def source_id(self, argument):
@@ -89,7 +91,9 @@ def check_source_id(source):
 def parse_url(url):
     """`http://host[:port][/path]` as (host, port, path of the ingest endpoint)."""
     if url.startswith("https://"):
-        raise ValueError("gateway_url: TLS is not supported yet, use http:// to a gateway on your own network")
+        raise ValueError(
+            "gateway_url: TLS is not supported yet, use http:// to a gateway on your own network"
+        )
     if not url.startswith("http://"):
         raise ValueError("gateway_url must begin with http://, not %r" % url)
     rest = url[7:]

@@ -126,6 +126,7 @@ def adafruit() -> Any:
         "micropython": {"const": lambda value: value},
         "busio": {"I2C": CircuitBus, "SPI": object},
         "digitalio": {"DigitalInOut": object},
+        "circuitpython_typing": {"ReadableBuffer": object, "WriteableBuffer": object},
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, contents in stand_ins.items():

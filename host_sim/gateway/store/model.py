@@ -76,7 +76,7 @@ class Bucket(NamedTuple):
     min: float
     max: float
     avg: float
-    count: int
+    readings: int
 
 
 class Store(Protocol):

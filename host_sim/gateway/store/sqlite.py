@@ -132,7 +132,9 @@ class SqliteStore:
     def rows(self, source_id: str | None = None) -> Iterator[Row]:
         """All rows in the order in which they were stored."""
         where, values = ("WHERE source_id = ?", (source_id,)) if source_id is not None else ("", ())
-        yield from map(_row, self._db.execute(f"SELECT {_ROW} FROM {_JOIN} {where} ORDER BY points.id", values))
+        yield from map(
+            _row, self._db.execute(f"SELECT {_ROW} FROM {_JOIN} {where} ORDER BY points.id", values)
+        )
 
     def count(self) -> int:
         """Number of stored points."""

@@ -1,0 +1,33 @@
+# make demo    a simulated ESP32 with a BME280, a gateway, and its page
+# make test    every test
+PYTHON ?= python3
+VM ?= micropython
+SECONDS ?=
+RUN = .venv/bin/python
+
+.PHONY: setup demo test soak bench size format clean
+
+setup:
+	@$(PYTHON) tools/bootstrap.py demo
+
+demo: setup
+	@$(RUN) -m host_sim demo --vm $(VM) $(if $(SECONDS),--seconds $(SECONDS))
+
+test:
+	@$(PYTHON) tools/bootstrap.py test
+	@.venv/bin/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy --no-error-summary
+	@$(RUN) -m pytest
+
+size:
+	@$(PYTHON) tools/bootstrap.py test
+	@$(RUN) tools/size.py
+
+format:
+	@$(PYTHON) tools/bootstrap.py test
+	@.venv/bin/ruff check --quiet --fix .
+	@.venv/bin/ruff format --quiet .
+
+clean:
+	rm -rf .venv build host_sim/node_modules

@@ -1,0 +1,21 @@
+"""A plain ESP32 (no PSRAM) on MicroPython 1.22 or later."""
+
+# Pins: SDA and SCL of the default bus on most development boards.
+I2C_ID = 0
+I2C_SDA = 21
+I2C_SCL = 22
+
+# Readings wait in RAM: about 900 readings of a BME280, ten minutes at one every two seconds.
+RING_BYTES = 12288
+SECTOR_BYTES = 1024
+PAGE_BYTES = 512
+FRAME_BYTES = 2048
+
+# The link works in slices from a soft timer. Releases without virtual timers: use 0 to 3.
+TICK_MS = 100
+TIMER_ID = -1
+
+# What the simulator makes of it: the firmware does not look at these.
+MACHINE = "Generic ESP32 module with ESP32 (simulated)"
+EPOCH_YEAR = 2000
+VIRTUAL_TIMERS = True

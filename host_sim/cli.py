@@ -1,0 +1,126 @@
+"""The command line: `python -m host_sim run|gateway|demo`."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .node import MissingTool
+from .session import GatewaySession, RunOptions, run_session
+from .world import ROOT, Target
+
+DEFAULT_BOARD = ROOT / "boards" / "esp32.py"
+DEFAULT_PORT = 8765
+
+_PORT = click.IntRange(0, 65535)
+_PATH = click.Path(exists=True, path_type=Path)
+_vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
+_seconds = click.option(
+    "--seconds", type=click.FloatRange(0.1), help="Stop after so long; default: at Ctrl-C."
+)
+_seed = click.option("--seed", type=click.IntRange(0), help="Replays what the simulator draws at random.")
+_port = click.option(
+    "--port", type=_PORT, default=DEFAULT_PORT, show_default=True, help="When it is busy: the next free one."
+)
+
+
+def _trace(default: str) -> Any:
+    kinds = "quiet_room, finger_press, slow_drift or a .csv file"
+    return click.option(
+        "--trace", default=default, show_default=True, help=f"What the sensor feels: {kinds}."
+    )
+
+
+def _store(default: str) -> Any:
+    return click.option(
+        "--store", default=default, show_default=True, help="sqlite:///PATH, sqlite:// for memory."
+    )
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line on standard error and exit code 2."""
+    try:
+        cli(prog_name="python -m host_sim")
+    except (ValueError, MissingTool, OSError) as e:
+        print(f"host_sim: {e}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@click.group(help="Plexus firmware on a simulated board, and a gateway to talk to.")
+def cli() -> None:
+    pass
+
+
+@cli.command()
+@click.argument("path", type=_PATH)
+@click.option(
+    "--board", type=_PATH, default=DEFAULT_BOARD, show_default=True, help="The board's constants file."
+)
+@_vm
+@click.option("--gateway", help="URL of a gateway; default: one in this process.")
+@_seconds
+@_seed
+@_trace("quiet_room")
+@_store("sqlite://")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def run(
+    path: Path,
+    board: Path,
+    vm: str,
+    gateway: str | None,
+    seconds: float | None,
+    seed: int | None,
+    trace: str,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Run the firmware in PATH, a folder or a main.py, on a simulated board with a BME280.
+
+    With --gateway the key is taken from the environment, PLEXUS_API_KEY.
+    """
+    options = RunOptions(path, board, vm, seconds, _drawn(seed), trace, store, _target(gateway))
+    raise SystemExit(run_session(options, as_json, as_demo=False))
+
+
+@cli.command()
+@_vm
+@_seconds
+@_seed
+@_trace("finger_press")
+@_port
+def demo(vm: str, seconds: float | None, seed: int | None, trace: str, port: int) -> None:
+    """A gateway with its page, and a simulated ESP32 that sends to it; ends with one line of JSON."""
+    firmware = ROOT / "firmware"
+    options = RunOptions(firmware, DEFAULT_BOARD, vm, seconds, _drawn(seed), trace, "sqlite://", None, port)
+    raise SystemExit(run_session(options, as_json=True, as_demo=True))
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@_port
+@_store("sqlite:///plexus.db")
+@click.option("--api-key", envvar="PLEXUS_API_KEY", help="The key of devices and readers, or PLEXUS_API_KEY.")
+@click.option(
+    "--generation", default="oct", show_default=True, help="aug or oct: which Plexus gateway to be."
+)
+def gateway(host: str, port: int, store: str, api_key: str | None, generation: str) -> None:
+    """Run the gateway alone, until Ctrl-C."""
+    raise SystemExit(GatewaySession(host, port, store, api_key, generation).run())
+
+
+def _drawn(seed: int | None) -> int:
+    return random.SystemRandom().getrandbits(32) if seed is None else seed
+
+
+def _target(url: str | None) -> Target | None:
+    if url is None:
+        return None
+    api_key = os.environ.get("PLEXUS_API_KEY")
+    if not api_key:
+        raise ValueError("--gateway needs the gateway's key in the environment, PLEXUS_API_KEY")
+    return Target(url, api_key)

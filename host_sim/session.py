@@ -1,0 +1,169 @@
+"""One run from start to verdict, on a terminal: what `run`, `demo` and `gateway` do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from .gateway import Generation, GatewayServer, Grant, Settings, create_app, open_store
+from .journal import Verdict
+from .kernel import Kernel
+from .world import Target, World
+
+_GENERATIONS = ("aug", "oct")
+_STATUS_S = 2.0
+_API_KEY_MAX = 128
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run was asked for; times in seconds."""
+
+    firmware: Path
+    board_file: Path
+    vm: str
+    seconds: float | None
+    seed: int
+    trace: str
+    store: str
+    target: Target | None
+    port: int = 0
+
+
+def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
+    """Run until the time is over or Ctrl-C; 0 when nothing was lost or stored twice, else 1."""
+    world = World(options.seed, options.store, options.target, port=options.port)
+    started = time.monotonic()
+    verdict = world.kernel.loop.run_until_complete(_run(world, options, as_demo))
+    wall_s = time.monotonic() - started
+    board_s = world.kernel.now_us() / 1e6
+    board = world.placements[0].board
+    if as_json:
+        line = {
+            "seed": options.seed,
+            **verdict.counts(),
+            "board_s": round(board_s, 1),
+            "wall_s": round(wall_s, 1),
+        }
+        print(json.dumps(line), flush=True)
+    else:
+        print(_in_words(verdict), flush=True)
+    # A demo, or a run whose readings all stay on the board, would prove nothing.
+    idle = verdict.stored == 0 and (as_demo or verdict.accepted > 0) and world.store is not None
+    return 0 if verdict.clean and not idle and board.error is None else 1
+
+
+async def _run(world: World, options: RunOptions, as_demo: bool) -> Verdict:
+    target = await world.start()
+    console = _quiet if as_demo else _console
+    placement = world.add_board(options.firmware, options.board_file, options.vm, options.trace, console)
+    _say_hello(world, options, target)
+    placement.board.power_on()
+    with _ctrl_c() as stopped:
+        status = asyncio.ensure_future(_show_status(world)) if as_demo else None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopped.wait(), options.seconds)
+        if status is not None:
+            status.cancel()
+    return await world.finish()
+
+
+def _say_hello(world: World, options: RunOptions, target: Target) -> None:
+    if world.server is not None and world.server.moved_from:
+        print(f"port {world.server.moved_from} is busy, using {world.server.port}")
+    page = world.server.page_url if world.server is not None else target.url
+    print(f"gateway  {page}")
+    print(
+        f"board    {options.board_file.stem}, {options.vm}, {options.firmware}, seed {options.seed}",
+        flush=True,
+    )
+
+
+async def _show_status(world: World) -> None:
+    """A line now and then: what is stored, and the newest values."""
+    while True:
+        await asyncio.sleep(_STATUS_S)
+        print(_status(world), flush=True)
+
+
+def _status(world: World) -> str:
+    assert world.store is not None
+    accepted = sum(len(placement.witness.journal.accepted) for placement in world.placements)
+    values = {}
+    for source in world.store.sources():
+        values.update(world.store.latest(source.source_id, 0))
+    shown = "  ".join(f"{metric} {value:.2f}" for metric, value in sorted(values.items()))
+    return f"{world.kernel.now_us() / 1e6:6.0f} s  sent {accepted}  stored {world.store.count()}  {shown}"
+
+
+@contextlib.contextmanager
+def _ctrl_c():  # type: ignore[no-untyped-def]
+    """An event that Ctrl-C or a polite kill sets, so that a run still ends with its verdict."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _console(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _quiet(text: str) -> None:
+    """The demo's status lines are the show; what the board prints is trouble, and shown as such."""
+    if text.strip():
+        print(f"board says: {text}", end="", flush=True)
+
+
+def _in_words(verdict: Verdict) -> str:
+    text = f"{verdict.accepted} readings accepted, {verdict.stored} stored, {verdict.pending} waiting on the board, "
+    text += f"{verdict.lost} lost, {verdict.duplicates} stored twice"
+    if verdict.dropped or verdict.rejected:
+        text += f", {verdict.dropped} dropped, {verdict.rejected} rejected"
+    return text
+
+
+class GatewaySession:
+    """The gateway alone. Raises `ValueError` for a key or generation that does not fit."""
+
+    def __init__(self, host: str, port: int, store: str, api_key: str | None, generation: str) -> None:
+        if generation not in _GENERATIONS:
+            raise ValueError(f"--generation must be aug or oct, not {generation!r}")
+        if not api_key or len(api_key) > _API_KEY_MAX:
+            raise ValueError(
+                f"the gateway needs a key of 1 to {_API_KEY_MAX} characters: --api-key or PLEXUS_API_KEY"
+            )
+        settings = Settings(keys={api_key: Grant()}, generation=cast(Generation, generation))
+        self._kernel = Kernel(virtual=False)
+        self._store = open_store(store)
+        app = create_app(settings, self._store, self._kernel.unix_ms, random.SystemRandom())
+        self._server = GatewayServer(app, host, port)
+
+    def run(self) -> int:
+        self._kernel.loop.run_until_complete(self._serve())
+        return 0
+
+    async def _serve(self) -> None:
+        await self._server.start()
+        if self._server.moved_from:
+            print(f"port {self._server.moved_from} is busy, using {self._server.port}")
+        print(f"gateway  {self._server.page_url}", flush=True)
+        with _ctrl_c() as stopped:
+            await stopped.wait()
+        await self._server.stop()
+        self._store.close()

@@ -1,0 +1,184 @@
+"""Boards and the gateway they talk to, around one kernel: what `run`, `demo` and the tests set up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .board.bme280 import BME280, Calibration
+from .board.board import Board, Vm
+from .board.config import load_board
+from .board.traces import make_trace
+from .dialers import RealDialer
+from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store
+from .journal import Row, Verdict, compare
+from .kernel import Kernel
+from .witness import Witness
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "lib" / "plexus_mp"
+BME280_ADDRESS = 0x76
+# After the power is cut: long enough for the gateway to finish what it has received.
+_SETTLE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where boards send: a URL and a key, which is never shown."""
+
+    url: str
+    api_key: str
+
+
+@dataclass
+class Placement:
+    """A board in the world, with its witness."""
+
+    board: Board
+    witness: Witness
+
+
+def make_vm_factory(name: str) -> Callable[[], Vm]:
+    """The VM called `name`: 'cpython' or 'micropython'. ValueError for any other."""
+    if name == "cpython":
+        from .vms.cpython import CPythonVm
+
+        return CPythonVm
+    if name == "micropython":
+        from .vms.micropython import MicroPythonVm
+
+        return MicroPythonVm
+    raise ValueError(f"vm must be cpython or micropython, not {name!r}")
+
+
+class World:
+    """Everything that a run needs, made from `seed`; in real time.
+
+    Without `target` a gateway of its own is started, with `store`, on `port` or the next free one.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        store: str = "sqlite://",
+        target: Target | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.kernel = Kernel(virtual=False)
+        self.placements: list[Placement] = []
+        self.store: Store | None = None
+        self.gateway: Gateway | None = None
+        self.server: GatewayServer | None = None
+        self._target = target
+        if target is None:
+            self._make_gateway(store, host, port)
+
+    def _make_gateway(self, store: str, host: str, port: int) -> None:
+        secret = random.SystemRandom()
+        self._api_key = f"plx_{secret.getrandbits(128):032x}"
+        settings = Settings(keys={self._api_key: Grant()})
+        self.store = open_store(store)
+        self.gateway = create_app(settings, self.store, self.kernel.unix_ms, secret)
+        self.server = GatewayServer(self.gateway, host, port)
+
+    async def start(self) -> Target:
+        """Start the gateway, if there is one here; where boards shall send."""
+        if self.server is not None:
+            await self.server.start()
+            self._target = Target(self.server.url, self._api_key)
+        assert self._target is not None
+        return self._target
+
+    def add_board(
+        self,
+        firmware: Path,
+        board_file: Path,
+        vm: str = "micropython",
+        trace: str = "quiet_room",
+        console: Callable[[str], None] = print,
+    ) -> Placement:
+        """Put a board with a BME280 into the world and copy `firmware` (a folder, or a main.py) to it.
+
+        Call after `start`. Raises `ValueError` for settings that do not fit, `OSError` for files that are
+        not there.
+        """
+        config, source = load_board(board_file)
+        number = len(self.placements)
+        config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
+        witness = Witness()
+        rng = random.Random(f"{self.seed}/{number}")
+        board = Board(
+            self.kernel, config, RealDialer(self.kernel), make_vm_factory(vm), rng, console, witness
+        )
+        self._copy_files(board, firmware, source)
+        sensor = BME280(Calibration(), board.now_us, make_trace(trace, self.seed), rng)
+        board.i2c.attach(BME280_ADDRESS, sensor)
+        placement = Placement(board, witness)
+        self.placements.append(placement)
+        return placement
+
+    def _copy_files(self, board: Board, firmware: Path, board_source: str) -> None:
+        """What a user copies with mpremote: firmware, library, board file, settings."""
+        assert self._target is not None
+        if not firmware.exists():
+            raise FileNotFoundError(f"{firmware}: no such file or folder")
+        board.files.copy(firmware, "/" if firmware.is_dir() else "/main.py")
+        try:
+            board.files.stat("/lib/plexus_mp")
+        except OSError:
+            board.files.copy(LIBRARY, "/lib/plexus_mp")
+        board.files.write("/plexus_board.py", board_source.encode())
+        settings = {
+            "gateway_url": self._target.url,
+            "api_key": self._target.api_key,
+            "wifi": {"ssid": "simulated", "password": "simulated"},
+        }
+        board.files.write("/plexus.json", json.dumps({**_settings(board), **settings}).encode())
+
+    async def finish(self) -> Verdict:
+        """End the run: ask the boards what they hold, cut their power, stop the gateway, and compare."""
+        for placement in self.placements:
+            await placement.board.report()
+            placement.board.power_off()
+            placement.witness.journal.cut()
+        await asyncio.sleep(_SETTLE_S)
+        verdict = self.verdict()
+        if self.server is not None:
+            await self.server.stop()
+        return verdict
+
+    def verdict(self) -> Verdict:
+        """Journal against store, over all boards."""
+        verdict = Verdict()
+        for placement in self.placements:
+            verdict.add(self._judge(placement.witness))
+        if self.store is not None:
+            verdict.resent = self.store.repeated_total
+        return verdict
+
+    def _judge(self, witness: Witness) -> Verdict:
+        rows: list[Row] = []
+        if self.store is not None:
+            for source_id in witness.source_ids:
+                rows += [
+                    Row(row.cls, row.metric, row.value, row.tags, row.timestamp_ms)
+                    for row in self.store.rows(source_id)
+                ]
+        return compare(witness.journal, rows, witness.held, witness.dropped, witness.rejected)
+
+
+def _settings(board: Board) -> dict[str, object]:
+    """The plexus.json that came with the firmware, if any."""
+    try:
+        found = json.loads(board.files.read("/plexus.json"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError("plexus.json must hold an object")
+    return found
