@@ -18,6 +18,27 @@ DEFAULT_BOARD = ROOT / "boards" / "esp32.py"
 DEFAULT_PORT = 8765
 
 _PORT = click.IntRange(0, 65535)
+
+
+class _Duration(click.ParamType):
+    """Seconds, out of `90`, `30s`, `10m`, `2h` or `7d`."""
+
+    name = "duration"
+    _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        unit = self._UNITS.get(text[-1:], 0)
+        try:
+            seconds = float(text[:-1]) * unit if unit else float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= _DURATION_MAX_S:
+            self.fail(f"{text!r} is no duration such as 90, 30s, 10m, 2h or 7d, at most 366d", param, ctx)
+        return seconds
+
+
+_DURATION_MAX_S = 366 * 86400
 _PATH = click.Path(exists=True, path_type=Path)
 _vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
 _seconds = click.option(
@@ -64,6 +85,7 @@ def cli() -> None:
 @_vm
 @click.option("--gateway", help="URL of a gateway; default: one in this process.")
 @_seconds
+@click.option("--virtual", type=_Duration(), help="So much board time, as fast as it goes: 90, 10m, 2h, 7d.")
 @_seed
 @_trace("quiet_room")
 @_store("sqlite://")
@@ -74,6 +96,7 @@ def run(
     vm: str,
     gateway: str | None,
     seconds: float | None,
+    virtual: float | None,
     seed: int | None,
     trace: str,
     store: str,
@@ -83,7 +106,19 @@ def run(
 
     With --gateway the key is taken from the environment, PLEXUS_API_KEY.
     """
-    options = RunOptions(path, board, vm, seconds, _drawn(seed), trace, store, _target(gateway))
+    if virtual is not None and seconds is not None:
+        raise ValueError("--seconds is real time, --virtual board time: give one of them")
+    options = RunOptions(
+        path,
+        board,
+        vm,
+        seconds if virtual is None else virtual,
+        _drawn(seed),
+        trace,
+        store,
+        _target(gateway),
+        virtual=virtual is not None,
+    )
     raise SystemExit(run_session(options, as_json, as_demo=False))
 
 

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -36,11 +37,12 @@ class RunOptions:
     store: str
     target: Target | None
     port: int = 0
+    virtual: bool = False
 
 
 def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
     """Run until the time is over or Ctrl-C; 0 when nothing was lost or stored twice, else 1."""
-    world = World(options.seed, options.store, options.target, port=options.port)
+    world = World(options.seed, options.store, options.target, port=options.port, virtual=options.virtual)
     started = time.monotonic()
     verdict = world.kernel.loop.run_until_complete(_run(world, options, as_demo))
     wall_s = time.monotonic() - started
@@ -67,7 +69,7 @@ async def _run(world: World, options: RunOptions, as_demo: bool) -> Verdict:
     placement = world.add_board(options.firmware, options.board_file, options.vm, options.trace, console)
     _say_hello(world, options, target)
     placement.board.power_on()
-    with _ctrl_c() as stopped:
+    with _ctrl_c(world.kernel) as stopped:
         status = asyncio.ensure_future(_show_status(world)) if as_demo else None
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), options.seconds)
@@ -80,7 +82,7 @@ def _say_hello(world: World, options: RunOptions, target: Target) -> None:
     if world.server is not None and world.server.moved_from:
         print(f"port {world.server.moved_from} is busy, using {world.server.port}")
     page = world.server.page_url if world.server is not None else target.url
-    print(f"gateway  {page}")
+    print(f"gateway  {page}{' in virtual time' if options.virtual else ''}")
     print(
         f"board    {options.board_file.stem}, {options.vm}, {options.firmware}, seed {options.seed}",
         flush=True,
@@ -105,18 +107,24 @@ def _status(world: World) -> str:
 
 
 @contextlib.contextmanager
-def _ctrl_c():  # type: ignore[no-untyped-def]
+def _ctrl_c(kernel: Kernel) -> Iterator[asyncio.Event]:
     """An event that Ctrl-C or a polite kill sets, so that a run still ends with its verdict."""
-    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, stopped.set)
+    if kernel.virtual:  # a loop that looks at no files cannot be woken through one, and never sleeps
+        before = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
+    else:
+        for number in numbers:
+            kernel.loop.add_signal_handler(number, stopped.set)
     try:
         yield stopped
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        if kernel.virtual:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+        else:
+            for number in numbers:
+                kernel.loop.remove_signal_handler(number)
 
 
 def _console(text: str) -> None:
@@ -163,7 +171,7 @@ class GatewaySession:
         if self._server.moved_from:
             print(f"port {self._server.moved_from} is busy, using {self._server.port}")
         print(f"gateway  {self._server.page_url}", flush=True)
-        with _ctrl_c() as stopped:
+        with _ctrl_c(self._kernel) as stopped:
             await stopped.wait()
         await self._server.stop()
         self._store.close()

@@ -14,14 +14,19 @@ from .board.board import Board, Vm
 from .board.config import load_board
 from .board.traces import make_trace
 from .dialers import RealDialer
-from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store
+from .board.net import Dialer
+from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .journal import Row, Verdict, compare
 from .kernel import Kernel
+from .virtual_net import VirtualNet
+from .wire import Wires
 from .witness import Witness
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib" / "plexus_mp"
 BME280_ADDRESS = 0x76
+VIRTUAL_GATEWAY = ("192.168.4.1", 8765)
+VIRTUAL_EPOCH_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z, so that a run replays whenever it is run
 # After the power is cut: long enough for the gateway to finish what it has received.
 _SETTLE_S = 0.1
 
@@ -36,10 +41,12 @@ class Target:
 
 @dataclass
 class Placement:
-    """A board in the world, with its witness."""
+    """A board in the world: its witness, its way to the gateway, its sensor."""
 
     board: Board
     witness: Witness
+    wires: Wires
+    sensor: BME280
 
 
 def make_vm_factory(name: str) -> Callable[[], Vm]:
@@ -56,9 +63,10 @@ def make_vm_factory(name: str) -> Callable[[], Vm]:
 
 
 class World:
-    """Everything that a run needs, made from `seed`; in real time.
+    """Everything that a run needs, made from `seed`, in real time or `virtual` time.
 
-    Without `target` a gateway of its own is started, with `store`, on `port` or the next free one.
+    Without `target` a gateway of its own is started, with `store`: on `port` or the next free one, or, in
+    virtual time, inside this process. A `target` needs real time.
     """
 
     def __init__(
@@ -68,9 +76,13 @@ class World:
         target: Target | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        virtual: bool = False,
     ) -> None:
+        if virtual and target is not None:
+            raise ValueError("--virtual needs the simulator's own gateway, not --gateway")
         self.seed = seed
-        self.kernel = Kernel(virtual=False)
+        self.kernel = Kernel(virtual, VIRTUAL_EPOCH_MS if virtual else None)
+        self._net = VirtualNet(self.kernel)
         self.placements: list[Placement] = []
         self.store: Store | None = None
         self.gateway: Gateway | None = None
@@ -80,18 +92,28 @@ class World:
             self._make_gateway(store, host, port)
 
     def _make_gateway(self, store: str, host: str, port: int) -> None:
-        secret = random.SystemRandom()
-        self._api_key = f"plx_{secret.getrandbits(128):032x}"
-        settings = Settings(keys={self._api_key: Grant()})
+        self._rng = random.Random(self.seed) if self.kernel.virtual else random.SystemRandom()
+        self._api_key = f"plx_{self._rng.getrandbits(128):032x}"
         self.store = open_store(store)
-        self.gateway = create_app(settings, self.store, self.kernel.unix_ms, secret)
-        self.server = GatewayServer(self.gateway, host, port)
+        self._open_gateway(host, port)
+
+    def _open_gateway(self, host: str, port: int) -> None:
+        assert self.store is not None
+        settings = Settings(keys={self._api_key: Grant()})
+        self.gateway = create_app(settings, self.store, self.kernel.unix_ms, self._rng)
+        if self.kernel.virtual:
+            self._factory = protocol_factory(self.gateway)
+        else:
+            self.server = GatewayServer(self.gateway, host, port)
 
     async def start(self) -> Target:
         """Start the gateway, if there is one here; where boards shall send."""
         if self.server is not None:
             await self.server.start()
             self._target = Target(self.server.url, self._api_key)
+        elif self.gateway is not None:
+            self._net.listen(*VIRTUAL_GATEWAY, self._factory)
+            self._target = Target("http://{}:{}".format(*VIRTUAL_GATEWAY), self._api_key)
         assert self._target is not None
         return self._target
 
@@ -113,13 +135,13 @@ class World:
         config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
         witness = Witness()
         rng = random.Random(f"{self.seed}/{number}")
-        board = Board(
-            self.kernel, config, RealDialer(self.kernel), make_vm_factory(vm), rng, console, witness
-        )
+        dialer: Dialer = self._net if self.kernel.virtual else RealDialer(self.kernel)
+        wires = Wires(self.kernel, dialer, rng)
+        board = Board(self.kernel, config, wires, make_vm_factory(vm), rng, console, witness)
         self._copy_files(board, firmware, source)
         sensor = BME280(Calibration(), board.now_us, make_trace(trace, self.seed), rng)
         board.i2c.attach(BME280_ADDRESS, sensor)
-        placement = Placement(board, witness)
+        placement = Placement(board, witness, wires, sensor)
         self.placements.append(placement)
         return placement
 
@@ -151,6 +173,8 @@ class World:
         verdict = self.verdict()
         if self.server is not None:
             await self.server.stop()
+        elif self.gateway is not None:
+            await self._factory.close()
         return verdict
 
     def verdict(self) -> Verdict:

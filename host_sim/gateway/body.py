@@ -25,23 +25,45 @@ class ClientGone(Exception):
     """The client left, or was cut off for being slow, before its body was complete."""
 
 
-async def read_body(receive: Receive, gzipped: bool, declared_bytes: int, max_bytes: int) -> bytes:
+class Incoming:
+    """The body of one request as it streams in."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.complete = False
+
+    async def chunk(self) -> bytes:
+        """The next piece; raises ClientGone when there will be none."""
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        self.complete = not message.get("more_body", False)
+        body: bytes = message.get("body", b"")
+        return body
+
+    async def drain(self, max_bytes: int) -> None:
+        """Take in and forget what is left, at most `max_bytes` of it."""
+        while not self.complete and max_bytes > 0:
+            max_bytes -= len(await self.chunk())
+
+    async def gone(self) -> None:
+        """Wait until the client has hung up."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+async def read_body(incoming: Incoming, gzipped: bool, declared_bytes: int, max_bytes: int) -> bytes:
     """The whole body, decompressed; counts while it streams in and stops at the limit."""
     if declared_bytes > max_bytes and not gzipped:
         raise BodyTooLarge
-    raw = await _read_raw(receive, gzipped, max_bytes)
+    raw = await _read_raw(incoming, gzipped, max_bytes)
     return gunzip(raw, max_bytes) if gzipped else raw
 
 
-async def _read_raw(receive: Receive, gzipped: bool, max_bytes: int) -> bytes:
+async def _read_raw(incoming: Incoming, gzipped: bool, max_bytes: int) -> bytes:
     raw = bytearray()
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        raw += message.get("body", b"")
-        more = message.get("more_body", False)
+    while not incoming.complete:
+        raw += await incoming.chunk()
         if gzipped:
             _check_magic(raw)
         if len(raw) > max_bytes:

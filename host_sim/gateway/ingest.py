@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from .auth import Authenticator
-from .body import BadGzip, BodyTooLarge, ClientGone, read_body
+from .body import BadGzip, BodyTooLarge, ClientGone, Incoming, read_body
 from .conditions import Action, Conditions, Fate, Post, Script
 from .counters import Counters
 from .limits import source_ceiling
@@ -25,6 +25,9 @@ from .validate import Groups, Invalid, validate
 _log = logging.getLogger("plexus.gateway")
 
 PATHS = frozenset({"/ingest", "/api/ingest"})
+CLOSE_HEADER = (b"connection", b"close")
+# How many times the body limit is read and thrown away for a client that has been refused.
+DRAIN_BODIES = 2
 
 
 class Refused(Exception):
@@ -69,27 +72,39 @@ class Ingest:
         self.script: Script | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope["method"]
-        if method == "POST":
-            action = await self._post(scope, receive)
-        elif method == "OPTIONS":
-            action = Reply(204)
-        else:
-            action = Reply.error(405, "method not allowed")
-        if isinstance(action, Reply):
-            self._counters.add(f"ingest_{action.status}")
-            await send_reply(send, replace(action, headers=action.headers + CORS_HEADERS))
-        elif action is not None:
-            await self._meet(action, scope, receive)
+        incoming = Incoming(receive)
+        try:
+            action = await self._respond(scope, incoming)
+            if isinstance(action, Reply):
+                await self._make_room(scope, incoming)
+                self._counters.add(f"ingest_{action.status}")
+                await send_reply(send, replace(action, headers=action.headers + CORS_HEADERS))
+            elif action is not None:
+                await self._meet(action, scope, incoming)
+        except ClientGone:
+            self._counters.add("ingest_client_gone")
 
-    async def _meet(self, fate: Fate, scope: Scope, receive: Receive) -> None:
+    async def _respond(self, scope: Scope, incoming: Incoming) -> Action:
+        if scope["method"] == "POST":
+            return await self._post(scope, incoming)
+        return Reply(204) if scope["method"] == "OPTIONS" else Reply.error(405, "method not allowed")
+
+    async def _make_room(self, scope: Scope, incoming: Incoming) -> None:
+        """Before a connection is closed, read what the client still sends, within reason.
+
+        Closing with unread data makes TCP reset the connection, and the client loses the answer.
+        """
+        closing = CLOSE_HEADER in scope["headers"] or scope["http_version"] == "1.0"
+        if closing and scope["method"] == "POST":
+            await incoming.drain(DRAIN_BODIES * self._settings.body_max_bytes)
+
+    async def _meet(self, fate: Fate, scope: Scope, incoming: Incoming) -> None:
         self._counters.add(f"ingest_{fate.value}")
         if fate is Fate.ABORT:
             scope["state"]["abort"]()
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await incoming.gone()
 
-    async def _post(self, scope: Scope, receive: Receive) -> Action:
+    async def _post(self, scope: Scope, incoming: Incoming) -> Action:
         self._posts += 1
         post = Post(self._posts, scope["path"], self._now_ms())
         if self.script is not None:
@@ -97,17 +112,14 @@ class Ingest:
             if action is not None:
                 return action
         try:
-            return await self._checked(post, scope, receive)
+            return await self._checked(post, scope, incoming)
         except Refused as refused:
             return refused.reply
-        except ClientGone:
-            self._counters.add("ingest_client_gone")
-            return None
 
-    async def _checked(self, post: Post, scope: Scope, receive: Receive) -> Action:
+    async def _checked(self, post: Post, scope: Scope, incoming: Incoming) -> Action:
         headers = dict(scope["headers"])
         grant = self._authorize(headers)
-        body = await self._read(headers, receive)
+        body = await self._read(headers, incoming)
         received_ms = self._now_ms()
         groups = self._validated(body, received_ms)
         sorted_out = self._sort_out(groups, grant)
@@ -131,12 +143,12 @@ class Ingest:
             raise Refused(403, "API key lacks write scope")
         return grant
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _read(self, headers: dict[bytes, bytes], incoming: Incoming) -> bytes:
         gzipped = headers.get(b"content-encoding", b"").lower() == b"gzip"
         declared = headers.get(b"content-length", b"0")
         max_bytes = self._settings.body_max_bytes
         try:
-            return await read_body(receive, gzipped, int(declared), max_bytes)
+            return await read_body(incoming, gzipped, int(declared), max_bytes)
         except BodyTooLarge:
             raise Refused(413, f"payload too large (max {max_bytes} bytes)") from None
         except BadGzip:

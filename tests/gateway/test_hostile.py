@@ -104,9 +104,14 @@ def test_gzip_members_are_joined(gateway: Running) -> None:
 
 def test_endless_chunked_body(gateway: Running) -> None:
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    assert raw(
-        gateway, head(transfer_encoding="chunked", connection="close"), *[chunk] * 6, b"0\r\n\r\n"
-    ).startswith(b"HTTP/1.1 413 ")
+    request = head(transfer_encoding="chunked", connection="close")
+    assert raw(gateway, request, *[chunk] * 6, b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_refusal_reaches_a_client_that_closes(gateway: Running) -> None:
+    """Such a client sends its whole body first; it must not get a reset in place of the answer."""
+    request = b"POST /ingest HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4000000\r\n\r\n"
+    assert raw(gateway, request, b" " * 4_000_000).startswith(b"HTTP/1.1 401 ")
 
 
 def test_slow_header(gateway: Running) -> None:

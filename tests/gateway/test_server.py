@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import random
 import socket
+import sqlite3
+from pathlib import Path
 
 import pytest
 import websocket
@@ -69,10 +71,17 @@ def test_an_exception_is_an_answer_and_is_counted(start: Start) -> None:
     assert gateway.gateway.counters["internal_errors"] == 1
 
 
-def test_store_failure_is_a_queue_failure(start: Start) -> None:
-    gateway = start()
-    gateway.store.close()
-    assert gateway.post(points(1)).status == 500 or gateway.gateway.counters["store_errors"] == 1
+def test_a_store_that_cannot_commit_is_a_queue_failure(start: Start, tmp_path: Path) -> None:
+    gateway = start(store=f"sqlite:///{tmp_path}/x.db")
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    answer = gateway.post(points(1))
+    assert (answer.status, answer.json) == (502, {"error": "failed to queue telemetry"})
+    assert gateway.gateway.counters["store_errors"] == 1
+    other.execute("ROLLBACK")
+    assert gateway.post(points(1)).status == 200
+    assert gateway.store.repeated_total == 0
+    other.close()
 
 
 def test_device_socket_is_refused_over_http(start: Start) -> None:

@@ -16,6 +16,7 @@ from .model import Bucket, InsertResult, Point, Row, Selection, Source, StoreErr
 
 SCHEMA_VERSION = 1
 SERIES_CACHE_MAX = 65_536
+LOCK_WAIT_S = 0.25
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series(
@@ -58,9 +59,10 @@ class SqliteStore:
     def __init__(self, path: str, synchronous: str = "normal") -> None:
         if synchronous not in ("normal", "full"):
             raise ValueError(f"synchronous must be normal or full, not {synchronous!r}")
+        # Somebody else's lock may hold up the loop only briefly, then it is an error.
         # The loop that writes may run in another thread than the one that opened the store;
         # the sqlite3 module serialises the calls.
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={synchronous}")
         self._prepare()

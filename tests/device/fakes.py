@@ -1,0 +1,229 @@
+"""Stand-ins for what surrounds the library: the tick counter, the network, a failing flash."""
+
+import json
+
+from plexus_mp import clock, http, link, points, recorder
+from plexus_mp.blocks import RamBlocks
+from plexus_mp.outbox import Outbox
+from plexus_mp.recorder import Recorder
+from plexus_mp.ring import Ring
+
+# 2026-03-05 12:00:00 UTC
+UNIX_MS = 1_772_712_000_000
+SOURCE = b'"test-1"'
+
+
+class Patch:
+    """In a `with` block `module.name` is `value`."""
+
+    def __init__(self, module, name, value):
+        self._module = module
+        self._name = name
+        self._value = value
+
+    def __enter__(self):
+        self._before = getattr(self._module, self._name)
+        setattr(self._module, self._name, self._value)
+        return self._value
+
+    def __exit__(self, *_):
+        setattr(self._module, self._name, self._before)
+
+
+class Ticks:
+    """A tick counter that stands still until told: in a `with` block the library's own."""
+
+    def __init__(self, now=1000, period=1 << 30):
+        self.now = now
+        self.period = period
+        self.total = 0
+        self._patches = [
+            Patch(module, name, value)
+            for module in (clock, http, link, points, recorder)
+            for name, value in (("ticks_ms", self.ms), ("ticks_diff", self.diff))
+            if hasattr(module, name)
+        ]
+
+    def __enter__(self):
+        for patch in self._patches:
+            patch.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        for patch in self._patches:
+            patch.__exit__()
+
+    def ms(self):
+        return self.now
+
+    def diff(self, a, b):
+        # MicroPython takes the arguments for small ints unseen, and computes nonsense with others.
+        assert 0 <= a < self.period and 0 <= b < self.period, "ticks out of range: %d %d" % (a, b)
+        half = self.period >> 1
+        return (a - b + half) % self.period - half
+
+    def advance(self, ms):
+        self.total += ms
+        self.now = (self.now + ms) % self.period
+
+
+class Device:
+    """Recorder and outbox over a ring in RAM, on a tick counter whose first tick was `UNIX_MS`."""
+
+    def __init__(self, ticks, ring=4096, sector=1024, page=256, frame=1024, blocks=None):
+        self.ticks = ticks
+        self.blocks = blocks or RamBlocks(ring, sector)
+        self.ring = Ring(self.blocks, page)
+        self.recorder = Recorder(self.ring, page, Outbox.json_max(SOURCE, frame))
+        self.recorder.clock.sync(UNIX_MS, ticks.now)
+        self.started = ticks.total
+        self.outbox = Outbox(self.recorder, SOURCE, page, frame)
+
+    def unix_ms(self):
+        return UNIX_MS + self.ticks.total - self.started
+
+    def send(self, metric, value, tags=None, stamp_ms=None, cls=None):
+        return self.recorder.send(cls, metric, value, tags, stamp_ms)
+
+    def batch(self, points, tags=None, stamp_ms=None):
+        return self.recorder.send_batch(points, tags, stamp_ms, int)
+
+    def frame_bytes(self, size):
+        return bytes(self.outbox.view[:size])
+
+    def drain(self):
+        """All points that wait, as a gateway that accepts everything sees them."""
+        found = []
+        while True:
+            size = self.outbox.next_frame()
+            if not size:
+                return found
+            found += parse_frame(self.frame_bytes(size))
+            assert self.outbox.release()
+
+
+def parse_frame(text):
+    body = json.loads(text)
+    assert sorted(body) == ["points", "source_id"] and body["source_id"] == json.loads(SOURCE)
+    return body["points"]
+
+
+class Flaky(RamBlocks):
+    """RAM blocks that raise `error` at the call number `fails_at` that changes them, before or after doing it."""
+
+    def __init__(self, size, block_bytes):
+        super().__init__(size, block_bytes)
+        self.calls = 0
+        self.fails_at = -1
+        self.error = OSError
+        self.after = False
+        self.torn_bytes = None
+
+    def _due(self):
+        self.calls += 1
+        return self.calls == self.fails_at
+
+    def writeblocks(self, n, buf, off=0):
+        due = self._due()
+        if due and not self.after:
+            super().writeblocks(n, bytes(buf)[: self.torn_bytes or 0], off)
+            raise self.error
+        super().writeblocks(n, buf, off)
+        if due:
+            raise self.error
+
+    def ioctl(self, op, arg):
+        due = op == 6 and self._due()
+        if due and not self.after:
+            raise self.error
+        result = super().ioctl(op, arg)
+        if due:
+            raise self.error
+        return result
+
+
+class Network:
+    """Dials `Wire`s for the library; `serve(wire, body)` is called with each whole request."""
+
+    def __init__(self, serve=None):
+        self.serve = serve
+        self.open = 0
+        self.wires = []
+        self.reachable = True
+        self.write_bytes = 1 << 20  # taken at a time
+        self.patch = Patch(http, "Tcp", self.dial)
+
+    def __enter__(self):
+        self.patch.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.patch.__exit__()
+
+    def dial(self, host, port):
+        if not self.reachable:
+            raise OSError(113)
+        wire = Wire(self)
+        self.wires.append(wire)
+        return wire
+
+
+class Wire:
+    """One TCP connection: `answer` queues pieces, each of which is read on its own; b"" ends the stream."""
+
+    def __init__(self, network):
+        self._network = network
+        self._sent = b""
+        self._pieces = []
+        self._is_open = True
+        self.requests = 0
+        self.broken = None  # an error for writes
+        network.open += 1
+
+    def answer(self, *pieces):
+        self._pieces += pieces
+
+    def connected(self):
+        return True
+
+    def write(self, data):
+        assert self._is_open
+        if self.broken:
+            raise self.broken
+        n = min(len(data), self._network.write_bytes)
+        self._sent += bytes(data[:n])
+        self._look_for_request()
+        return n
+
+    def _look_for_request(self):
+        end = self._sent.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._sent[:end]
+        length = int(head[head.find(b"Content-Length: ") + 16 :].split(b"\r\n")[0])
+        body = self._sent[end + 4 :]
+        if len(body) >= length:
+            self._sent = body[length:]
+            self.requests += 1
+            if self._network.serve:
+                self._network.serve(self, body[:length])
+
+    def readinto(self, buf):
+        assert self._is_open
+        if not self._pieces:
+            return None
+        piece = self._pieces[0]
+        if not piece:
+            return 0
+        n = min(len(piece), len(buf))
+        buf[:n] = piece[:n]
+        if n < len(piece):
+            self._pieces[0] = piece[n:]
+        else:
+            self._pieces.pop(0)
+        return n
+
+    def close(self):
+        assert self._is_open, "closed twice"
+        self._is_open = False
+        self._network.open -= 1
