@@ -5,7 +5,7 @@ VM ?= micropython
 SECONDS ?=
 RUN = .venv/bin/python
 
-.PHONY: setup demo test soak bench size format clean
+.PHONY: setup demo test mpy size format clean
 
 setup:
 	@$(PYTHON) tools/bootstrap.py demo
@@ -19,6 +19,10 @@ test:
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 	@$(RUN) -m pytest
+
+mpy:
+	@$(PYTHON) tools/bootstrap.py test
+	@$(RUN) tools/build_mpy.py
 
 size:
 	@$(PYTHON) tools/bootstrap.py test
