@@ -19,12 +19,10 @@ def sample(i2c, sensor):
     return sensor
 
 
-def report(trouble, last):
-    """One line and one event for each new trouble, not for each sample it costs."""
-    if trouble != last:
-        print("sensor:", trouble)
-        px.event("sensor_error", trouble)
-    return trouble
+def report(error):
+    """One line and one event when the trouble begins, not one for each sample it costs."""
+    print("sensor:", error)
+    px.event("sensor_error", str(error))
 
 
 def sleep_until(next_ms):
@@ -36,14 +34,16 @@ def sleep_until(next_ms):
 px = Plexus(source_id="esp32-bme280")
 i2c = I2C(plexus_board.I2C_ID, scl=Pin(plexus_board.I2C_SCL), sda=Pin(plexus_board.I2C_SDA))
 sensor = None
-trouble = None
+in_trouble = False
 next_ms = time.ticks_ms()
 while True:
     try:
         sensor = sample(i2c, sensor)
-        trouble = None
+        in_trouble = False
     except (OSError, ValueError) as e:
         sensor = None
-        trouble = report(str(e), trouble)
+        if not in_trouble:
+            report(e)
+        in_trouble = True
     next_ms = time.ticks_add(next_ms, PERIOD_MS)
     sleep_until(next_ms)

@@ -17,7 +17,15 @@ _I2C_US_PER_BYTE = 25  # nine bits at 400 kHz
 def table(board: Board) -> dict[str, Callable[..., Any]]:
     """The operations of `board`."""
     found: dict[str, Callable[..., Any]] = {}
-    for group in (_Time(board), _Machine(board), _Wifi(board), _Sockets(board), _Files(board), _Host(board)):
+    for group in (
+        _Time(board),
+        _Setup(board),
+        _Machine(board),
+        _Wifi(board),
+        _Sockets(board),
+        _Files(board),
+        _Host(board),
+    ):
         prefix = type(group).__name__.strip("_").lower()
         for name in dir(group):
             if not name.startswith("_"):
@@ -52,6 +60,13 @@ class _Time:
         board = self._board
         while board.timers.next_us is None or board.timers.next_us > board.now_us():
             board.park(board.timers.next_us)
+
+
+class _Setup:
+    """What modules ask while they are imported."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
 
     def epoch_year(self) -> int:
         return self._board.config.epoch_year
@@ -257,9 +272,7 @@ class _Host:
 
     def ring(self, source_id: str, uptime_ms: int, sector_bytes: int, memory: bytes, *counts: int) -> None:
         if self._board.recorder:
-            self._board.recorder.ring(
-                self._board, source_id, uptime_ms, sector_bytes, bytes(memory), *counts
-            )
+            self._board.recorder.ring(self._board, source_id, uptime_ms, sector_bytes, bytes(memory), *counts)
 
     def reported(self) -> None:
         self._board.reported()

@@ -38,6 +38,7 @@ class GatewayHttp(H11Protocol):
         self.access_log = False
         self._deadline: asyncio.TimerHandle | None = None
         self._awaits: str | None = None
+        self._upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,7 +51,7 @@ class GatewayHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.transport.is_closing() and self.transport.get_protocol() is self:
+        if not self.transport.is_closing() and not self._upgraded:
             self._await(self._missing())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -59,6 +60,7 @@ class GatewayHttp(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._await(None)
+        self._upgraded = True
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:

@@ -4,7 +4,7 @@ from _board import call
 
 _PERIOD = 1 << 30
 _HALF = _PERIOD >> 1
-_epoch_year = call("time.epoch_year")
+_epoch_year = call("setup.epoch_year")
 
 
 def ticks_ms():

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..node import find_node, npm_file
 
@@ -48,55 +48,47 @@ class BareResult:
 def run_bare(
     snippets: Sequence[str],
     trees: Mapping[str, Path],
+    path: Sequence[str] | None = None,
     heap_bytes: int = HEAP_BYTES,
     timeout_s: float = 60.0,
     executable: str | None = None,
 ) -> BareResult:
     """Run `snippets` one after another in one VM; `trees` maps folders or files there to those here.
 
-    The folders of `trees`, and those around its files, are the VM's `sys.path`. Garbage is collected between
+    `path` are the folders there that modules are looked for in, else all of `trees`. Garbage is collected between
     snippets. The VM is the WebAssembly build, or `executable`, a micropython or circuitpython; the WebAssembly
     build's heap grows when `heap_bytes` do not suffice. After `timeout_s` of real time the VM is killed: a
     MemoryError under a locked heap, for one, hangs it.
     """
+    files = dict(_files(trees))
+    folders = list(trees) if path is None else list(path)
     if executable is None:
-        return _run_webassembly(snippets, trees, heap_bytes, timeout_s)
-    with tempfile.TemporaryDirectory(prefix="bare-") as folder:
-        return _run_executable(executable, Path(folder), snippets, trees, heap_bytes, timeout_s)
+        job = {
+            "package": str(npm_file(_BUILD)),
+            "heap_bytes": heap_bytes,
+            "files": {name: str(source) for name, source in files.items()},
+            "path": folders,
+            "snippets": list(snippets),
+        }
+        command = [find_node(), str(Path(__file__).with_suffix(".mjs"))]
+        return _finish(command, json.dumps(job), timeout_s)
+    with tempfile.TemporaryDirectory(prefix="bare-") as root:
+        driver = _lay_out(Path(root), snippets, files, folders)
+        return _finish([executable, "-X", f"heapsize={heap_bytes}", str(driver)], "", timeout_s)
 
 
-def _run_webassembly(
-    snippets: Sequence[str], trees: Mapping[str, Path], heap_bytes: int, timeout_s: float
-) -> BareResult:
-    job = {
-        "package": str(npm_file(_BUILD)),
-        "heap_bytes": heap_bytes,
-        "files": {name: str(source) for name, source in _files(trees)},
-        "path": _search_path(trees),
-        "snippets": list(snippets),
-    }
-    command = [find_node(), str(Path(__file__).with_suffix(".mjs"))]
-    return _finish(command, json.dumps(job), timeout_s)
-
-
-def _run_executable(
-    executable: str,
-    folder: Path,
-    snippets: Sequence[str],
-    trees: Mapping[str, Path],
-    heap_bytes: int,
-    timeout_s: float,
-) -> BareResult:
-    for name, source in _files(trees):
-        target = folder / name.lstrip("/")
+def _lay_out(root: Path, snippets: Sequence[str], files: Mapping[str, Path], folders: list[str]) -> Path:
+    """Copy files and snippets under `root`; the script there that runs the snippets."""
+    for name, source in files.items():
+        target = root / name.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     for number, snippet in enumerate(snippets):
-        (folder / f"{number}.txt").write_text(snippet)
-    path = [str(folder / name.lstrip("/")) for name in _search_path(trees)]
-    driver = folder / "driver.py"
-    driver.write_text(_DRIVER.format(path=path, count=len(snippets), folder=folder.as_posix()))
-    return _finish([executable, "-X", f"heapsize={heap_bytes}", str(driver)], "", timeout_s)
+        (root / f"{number}.txt").write_text(snippet, encoding="utf-8")
+    path = [str(root / folder.lstrip("/")) for folder in folders]
+    driver = root / "driver.py"
+    driver.write_text(_DRIVER.format(path=path, count=len(snippets), folder=root.as_posix()), encoding="utf-8")
+    return driver
 
 
 def _finish(command: list[str], text: str, timeout_s: float) -> BareResult:
@@ -123,8 +115,3 @@ def _files(trees: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
         for file in sorted(source.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 yield f"{name}/{file.relative_to(source).as_posix()}", file
-
-
-def _search_path(trees: Mapping[str, Path]) -> list[str]:
-    folders = [str(PurePosixPath(name).parent) if tree.is_file() else name for name, tree in trees.items()]
-    return list(dict.fromkeys(folders))

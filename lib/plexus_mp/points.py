@@ -15,7 +15,7 @@ from array import array
 from struct import pack_into, unpack_from
 
 from .errors import PlexusError
-from .ports import const, ticks_diff
+from .ports import const, ticks_add, ticks_diff
 
 METRIC = const(0)
 EVENT = const(1)
@@ -45,6 +45,7 @@ _STAMP = const(0xF0)  # i64 Unix ms: the next point's own timestamp
 _SMALL = const(0x3FFFFFFF)  # an int beyond this is an object on a 32-bit board
 _SERIES_MAX = const(64)
 # Bytes that a point needs at most besides its series and its text: in a record, and as JSON.
+_TIME_MAX = const(7)
 _ENTRY_MAX = const(2 + 8 + 4 + 10)
 _POINT_JSON = const(104)
 
@@ -81,7 +82,7 @@ def check_tags(tags):
 
 def _check_json(value, depth):
     """JSON has no NaN, and what Python makes of other keys or types differs between ports: refuse them."""
-    if depth > _DEPTH_MAX:
+    if isinstance(value, (dict, list, tuple)) and depth > _DEPTH_MAX:
         raise PlexusError("value is nested deeper than %d levels" % _DEPTH_MAX)
     if isinstance(value, dict):
         for key, item in value.items():
@@ -93,7 +94,7 @@ def _check_json(value, depth):
             _check_json(item, depth + 1)
     elif isinstance(value, float):
         _check_finite(value)
-    elif value is not None and not isinstance(value, (str, int)):
+    elif value is not None and not isinstance(value, (str, int, bool)):
         raise TypeError("value holds a %s, which JSON cannot carry" % type(value).__name__)
 
 
@@ -134,14 +135,12 @@ class _Series:
     """Class, metric and tags with their JSON ready, so that defining them again allocates nothing."""
 
     def __init__(self, number, cls, metric, tags):
-        check_metric(metric)
         self.number = number
         self.cls = cls
         self.metric_json = _dumps(metric).encode()
         self.tags = None
         self.tags_json = b""
         if tags is not None:
-            check_tags(tags)
             self.tags = dict(tags)
             self.tags_json = _dumps(tags).encode()
         self.size = 7 + len(self.metric_json) + len(self.tags_json)
@@ -160,10 +159,12 @@ class Encoder:
         self._start = at
         self._full = self._end = at + capacity
         self._json_max = json_max
+        self._size_max = min(capacity - _TIME_MAX - _ENTRY_MAX, json_max - _POINT_JSON)
         self._known = ({}, {})
         self._series = []
         self._defined = bytearray(_SERIES_MAX)
-        self._last = array("l", [-1] * _SERIES_MAX)
+        self._last = array("l", [-1] * _SERIES_MAX)  # ticks of each series' latest point
+        self._evicted = -1  # the latest of those no longer remembered
         self._s = -1
         self._ms = 0
         self.points = 0
@@ -214,7 +215,7 @@ class Encoder:
         self._at += 1
 
     def put(self, cls, metric, value, tags, stamp_ms):
-        """Add a point; False when there is no room: store the record first, or take a new sector.
+        """Add a point; False when there is no room: store the record first, or take a new sector if it is empty.
 
         `cls` is METRIC, EVENT or None (numbers are metrics, all else events); `stamp_ms` is its own
         timestamp in Unix milliseconds or None.
@@ -232,7 +233,7 @@ class Encoder:
                 return self.put(cls, metric, plain, tags, stamp_ms)
             text = _json_text(value)
         series = self._find(_class_of(cls, kind), metric, tags)
-        if not self._reserve(series, 0 if text is None else len(text)):
+        if series is None or not self._reserve(series, 0 if text is None else len(text)):
             return False
         if not self._defined[series.number]:
             self._define(series)
@@ -261,46 +262,58 @@ class Encoder:
 
     def _reserve(self, series, text_bytes):
         """Whether the point fits into what is left of the page and the frame."""
-        need = _ENTRY_MAX + text_bytes + (0 if self._defined[series.number] else series.size)
-        as_json = _POINT_JSON + series.size + text_bytes
-        if self._at + need <= self._end and self.json_bytes + as_json <= self._json_max:
-            self.json_bytes += as_json
-            return True
-        if as_json > self._json_max:
+        size = series.size + text_bytes
+        if size > self._size_max:
             raise PlexusError(
-                "point may need %d bytes as JSON, frame_bytes leaves %d" % (as_json, self._json_max)
+                "metric, tags and value need %d bytes, page_bytes and frame_bytes leave %d" % (size, self._size_max)
             )
-        if not self.points and self._end == self._full:
-            raise PlexusError("point needs %d bytes, page_bytes leaves %d" % (need, self._end - self._at))
-        return False
+        need = _ENTRY_MAX + (text_bytes if self._defined[series.number] else size)
+        as_json = _POINT_JSON + size
+        if self._at + need > self._end or self.json_bytes + as_json > self._json_max:
+            return False
+        self.json_bytes += as_json
+        return True
 
     def _find(self, cls, metric, tags):
+        """The point's series; None when a new one has to wait for the next record."""
         known = self._known[cls]
-        series = known.get(metric)
+        series = known.get(metric) if isinstance(metric, str) else None
         while series is not None and series.tags != tags:
             series = series.next
-        return series or self._add(known, cls, metric, tags or None)
+        return series or self._add(known, cls, metric, tags)
 
     def _add(self, known, cls, metric, tags):
-        if tags is None and metric in known:
-            series = known[metric]
-            while series is not None:
-                if series.tags is None:
-                    return series
-                series = series.next
-        if len(self._series) == _SERIES_MAX:
-            # More series than that are told anew each time round; an old definition is overridden.
-            self._series.clear()
-            self._known[0].clear()
-            self._known[1].clear()
-            for i in range(_SERIES_MAX):
-                self._defined[i] = 0
+        check_metric(metric)
+        if tags is not None:
+            check_tags(tags)
+            if not tags:
+                return self._find(cls, metric, None)
+        if len(self._series) == _SERIES_MAX and not self._evict():
+            return None
         series = _Series(len(self._series), cls, metric, tags)
         series.next = known.get(metric)
         self._series.append(series)
-        self._last[series.number] = -1
+        self._last[series.number] = self._evicted
         known[metric] = series
         return series
+
+    def _evict(self):
+        """Forget all series: if there are more than can be remembered, they are told anew each time round.
+
+        Not within a record: a frame may end inside it, and who reads it again from its beginning must not know
+        the numbers' later meaning. False then.
+        """
+        if self.points:
+            return False
+        for last in self._last:
+            if last >= 0 and (self._evicted < 0 or ticks_diff(last, self._evicted) > 0):
+                self._evicted = last
+        self._series.clear()
+        self._known[0].clear()
+        self._known[1].clear()
+        for i in range(_SERIES_MAX):
+            self._defined[i] = 0
+        return True
 
     def _define(self, series):
         buf = self._buf
@@ -318,11 +331,11 @@ class Encoder:
     def _keep_apart(self, number):
         """No two points of a series at one millisecond: a gateway that refuses repeats would keep one only."""
         last = self._last[number]
-        later = ticks_diff(last + 1, self._ticks) if last >= 0 else 0
+        later = ticks_diff(last, self._ticks) + 1 if last >= 0 else 0
         if 0 < later < 1000:
             pack_into("<BH", self._buf, self._at, _LATER, later)
             self._at += 3
-            self._last[number] = last + 1
+            self._last[number] = ticks_add(last, 1)
         else:
             self._last[number] = self._ticks
 

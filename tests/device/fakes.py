@@ -40,7 +40,7 @@ class Ticks:
         self._patches = [
             Patch(module, name, value)
             for module in (clock, http, link, points, recorder)
-            for name, value in (("ticks_ms", self.ms), ("ticks_diff", self.diff))
+            for name, value in (("ticks_ms", self.ms), ("ticks_add", self.add), ("ticks_diff", self.diff))
             if hasattr(module, name)
         ]
 
@@ -55,6 +55,10 @@ class Ticks:
 
     def ms(self):
         return self.now
+
+    def add(self, ticks, ms):
+        assert 0 <= ticks < self.period
+        return (ticks + ms) % self.period
 
     def diff(self, a, b):
         # MicroPython takes the arguments for small ints unseen, and computes nonsense with others.

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any
 
 import websocket
 
+PATIENCE_S = 20.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless",
@@ -73,10 +75,12 @@ class Page:
         return found["result"].get("value")
 
     def wait_for(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true; the socket's timeout bounds the wait."""
-        self.evaluate(
-            f"new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
-        )
+        """Wait until a JavaScript expression is true, also across the loading of the page."""
+        guarded = f"(() => {{ try {{ return Boolean({condition}); }} catch {{ return false; }} }})()"
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not self.evaluate(guarded):
+            assert time.monotonic() < give_up_s, f"never true: {condition}"
+            time.sleep(0.02)
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))

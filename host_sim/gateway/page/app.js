@@ -3,6 +3,7 @@ import { Model, unitOf } from "/model.js";
 
 const PING_MS = 20000;
 const RETRY_MS = 2000;
+const HEIGHT = 190;
 const model = new Model();
 const drawn = new Map(); // metric -> {card, plot, legend, shape}
 const tiles = new Map();
@@ -121,16 +122,18 @@ function ago(timeMs) {
 function drawTile(metric, shown) {
   let tile = tiles.get(metric);
   if (!tile) {
-    tile = { card: make("div", "tile"), value: make("span", "value"), unit: make("span", "unit", unitOf(metric)) };
+    tile = { card: make("div", "tile"), value: make("span", "value"), unit: make("span", "unit", unitOf(metric)), from: make("div", "from") };
     const name = make("div", "name", metric);
     name.title = metric;
-    tile.card.append(name, tile.value, tile.unit);
+    tile.card.append(name, tile.value, tile.unit, tile.from);
     tiles.set(metric, tile);
     $("tiles").append(tile.card);
   }
   const newest = shown.reduce((best, s) => (!best || s.times.at(-1) > best.times.at(-1) ? s : best), null);
   tile.card.hidden = !newest;
-  if (newest) { tile.value.textContent = short(newest.values.at(-1)); tile.value.title = newest.label; }
+  if (!newest) return;
+  tile.value.textContent = short(newest.values.at(-1));
+  tile.from.textContent = newest.label;
 }
 
 function short(number) {
@@ -158,10 +161,10 @@ function drawChart(metric, shown) {
   chart.shape = shape;
   chart.plot?.destroy();
   chart.plot = new uPlot(options(shown, chart.room.clientWidth), data, chart.room);
-  chart.legend.replaceChildren(...shown.map((series, index) => {
+  chart.legend.replaceChildren(...shown.map((series) => {
     const item = make("span");
     const swatch = make("i", "swatch");
-    swatch.style.background = color(index);
+    swatch.style.background = color(series.color);
     item.append(swatch, make("span", "name", series.label));
     return item;
   }));
@@ -174,7 +177,7 @@ function makeChart(metric) {
   if (unitOf(metric)) title.append(make("span", "unit", unitOf(metric)));
   chart.card.append(title, chart.legend, chart.room);
   $("charts").append(chart.card);
-  new ResizeObserver(() => chart.plot?.setSize({ width: chart.room.clientWidth, height: 190 })).observe(chart.room);
+  new ResizeObserver(() => chart.plot?.setSize({ width: chart.room.clientWidth, height: HEIGHT })).observe(chart.room);
   return chart;
 }
 
@@ -189,12 +192,18 @@ function options(shown, width) {
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: quiet, font: "11px system-ui, sans-serif", grid: { stroke: line, width: 1 }, ticks: { show: false } };
   return {
-    width, height: 190, legend: { show: false }, cursor: { drag: { setScale: false }, points: { size: 6 } },
-    axes: [{ ...axis, space: 80 }, { ...axis, size: 54, values: (_, ticks) => ticks.map(short) }],
-    series: [{}, ...shown.map((_, index) => ({
-      stroke: color(index), width: 1.5, spanGaps: true, points: { show: (u, s) => u.data[s].length < 40, size: 5 },
+    width, height: HEIGHT, padding: [10, 6, 0, 0], legend: { show: false }, cursor: { drag: { setScale: false }, points: { size: 6 } },
+    axes: [{ ...axis, space: 90, size: 26, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 54, values: (_, ticks) => ticks.map(short) }],
+    series: [{}, ...shown.map((series) => ({
+      stroke: color(series.color), width: 1.5, spanGaps: true, points: { show: (u, s) => u.data[s].length < 40, size: 5 },
     }))],
   };
+}
+
+// Time of day; with seconds only where the ticks need them.
+function clock(seconds) {
+  const text = new Date(seconds * 1000).toTimeString().slice(0, 8);
+  return text.endsWith(":00") ? text.slice(0, 5) : text;
 }
 
 function drawEvents() {
@@ -202,7 +211,7 @@ function drawEvents() {
   $("events-room").hidden = shown.length === 0;
   $("events").replaceChildren(...shown.map((event) => {
     const row = make("li");
-    const time = new Date(event.timestamp).toLocaleTimeString();
+    const time = new Date(event.timestamp).toTimeString().slice(0, 8);
     const body = typeof event.value === "string" ? event.value : JSON.stringify(event.value);
     row.append(make("span", "quiet", time), make("span", "", event.source_id), make("span", "", event.metric), make("span", "body", body));
     return row;

@@ -27,6 +27,7 @@ export class Model {
     this.sources = new Map(); // source_id -> {online, lastSeenMs}
     this.charts = new Map(); // metric -> Map(series key -> series)
     this.events = [];
+    this.order = []; // sources in the order in which they were first drawn
     this.hidden = 0; // readings that no chart had room for
     this.newestMs = 0;
   }
@@ -72,9 +73,18 @@ export class Model {
     if (!chart.has(key)) {
       if (chart.size >= SERIES_MAX) return null;
       const label = [point.source_id, ...tags.map(([name, value]) => `${name}=${value}`)].join("  ");
-      chart.set(key, { source: point.source_id, label, times: [], values: [] });
+      chart.set(key, { source: point.source_id, label, color: this.colorOf(point.source_id, chart), times: [], values: [] });
     }
     return chart.get(key);
+  }
+
+  // A source keeps its colour from chart to chart, unless another series there has it already.
+  colorOf(source, chart) {
+    if (!this.order.includes(source)) this.order.push(source);
+    const taken = new Set([...chart.values()].map((series) => series.color));
+    let index = this.order.indexOf(source);
+    while (taken.has(index)) index += 1;
+    return index;
   }
 
   // The window ends at the newest reading, so that a device with a wrong clock is still seen.

@@ -2,7 +2,7 @@
 
 Every other file imports from here and tests no platform itself. A port gives:
 
-`ticks_ms()`, `ticks_diff(a, b)`   milliseconds that wrap, and their difference
+`ticks_ms()`, `ticks_add(a, ms)`, `ticks_diff(a, b)`  milliseconds that wrap
 `Tcp`                              one non-blocking TCP connection
 `Guard`                            mutual exclusion between `send()` and `tick()`
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None

@@ -21,7 +21,7 @@ getenv = os.environ.get
 DEFAULTS = {
     "ring_bytes": 1 << 20,
     "sector_bytes": 32768,
-    "page_bytes": 16384,
+    "page_bytes": 8192,
     "frame_bytes": 131072,
     "tick_ms": 20,
     "timer_id": -1,
@@ -34,6 +34,10 @@ def const(value):
 
 def ticks_ms():
     return time.monotonic_ns() // 1_000_000 % _TICKS_PERIOD
+
+
+def ticks_add(ticks, ms):
+    return (ticks + ms) % _TICKS_PERIOD
 
 
 def ticks_diff(a, b):

@@ -20,6 +20,7 @@ _IN_PROGRESS = (119, 115, 36)
 _NETWORK_UNREACHABLE = const(118)
 
 ticks_ms = time.ticks_ms
+ticks_add = time.ticks_add
 ticks_diff = time.ticks_diff
 sleep_ms = time.sleep_ms
 random_bits = random.getrandbits

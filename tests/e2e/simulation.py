@@ -1,0 +1,69 @@
+"""Firmware on a simulated board in virtual time, for a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_sim.journal import Verdict
+from host_sim.world import ROOT, Placement, World
+
+BOARD = ROOT / "boards" / "esp32.py"
+FIRMWARE = ROOT / "firmware"
+VMS = ("cpython", "micropython")
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    world: World
+    verdict: Verdict
+    console: str
+
+    def rows(self) -> list:
+        assert self.world.store is not None
+        return list(self.world.store.rows())
+
+    def values(self, metric: str) -> list:
+        return [row.value for row in self.rows() if row.metric == metric]
+
+
+def simulate(
+    firmware: Path,
+    vm: str,
+    seconds: float,
+    during: Callable[[World, Placement], Awaitable[None]] | None = None,
+    board_file: Path = BOARD,
+    seed: int = 1,
+    prepare: Callable[[Placement], None] | None = None,
+) -> Outcome:
+    """Run `firmware` for `seconds` of board time; `prepare` sees the board before its power-on, `during` after."""
+    world = World(seed, virtual=True)
+    console: list[str] = []
+
+    async def run() -> Verdict:
+        await world.start()
+        placement = world.add_board(firmware, board_file, vm, console=console.append)
+        if prepare is not None:
+            prepare(placement)
+        placement.board.power_on()
+        disturbance = asyncio.ensure_future(during(world, placement)) if during else None
+        await asyncio.sleep(seconds)
+        if disturbance is not None:
+            assert disturbance.done(), "the disturbance takes longer than the run"
+            disturbance.result()
+        return await world.finish()
+
+    verdict = world.kernel.loop.run_until_complete(run())
+    assert world.placements[0].board.error is None
+    return Outcome(world, verdict, "".join(console))
+
+
+def program(folder: Path, source: str) -> Path:
+    """A firmware folder with the project's boot.py and `source` as main.py."""
+    (folder / "boot.py").write_bytes((FIRMWARE / "boot.py").read_bytes())
+    (folder / "main.py").write_text(source)
+    return folder

@@ -1,0 +1,138 @@
+"""Every command and every snippet of README and docs is executed."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from host_sim.world import ROOT
+from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+
+
+def blocks(language):
+    found = []
+    for document in DOCUMENTS:
+        for kind, text in BLOCK.findall(document.read_text()):
+            if kind == language:
+                found.append(pytest.param(text, id=f"{document.name}-{text.split(chr(10))[0][:40]}"))
+    return found
+
+
+def commands():
+    return [line for block in blocks("sh") for line in block.values[0].splitlines() if line]
+
+
+def test_no_block_is_of_a_kind_that_nothing_executes():
+    kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
+    assert kinds <= {"sh", "python", "json", "text"}
+
+
+@pytest.mark.parametrize("vm", VMS)
+@pytest.mark.parametrize("source", blocks("python"))
+def test_python_snippets_store_what_they_send(source, vm, tmp_path):
+    outcome = simulate(program(tmp_path, source), vm, 30)
+    assert "Traceback" not in outcome.console
+    assert outcome.verdict.clean and outcome.verdict.stored == outcome.verdict.accepted > 0
+
+
+def run(command, **environment):
+    """A command of the documentation, with the interpreter that runs the tests."""
+    command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
+    env = dict(os.environ, **environment)
+    return subprocess.run(command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if c.startswith(".venv/bin/python -m host_sim run")]
+)
+def test_run_commands(command):
+    result = run(command)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_make_demo():
+    assert "make demo" in commands()
+    result = run("make demo SECONDS=4 VM=cpython")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["stored"] > 0
+
+
+def test_make_test_is_what_ci_runs():
+    assert "make test" in commands()
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
+
+
+def test_the_gateway_command(tmp_path):
+    [command] = [c for c in commands() if "host_sim gateway" in c]
+    arguments = shlex.split(command)
+    key = arguments.pop(0).removeprefix("PLEXUS_API_KEY=")
+    arguments[0] = sys.executable
+    env = dict(os.environ, PLEXUS_API_KEY=key, PYTHONPATH=str(ROOT))
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        address = next(line for line in process.stdout if line.startswith("gateway")).split()[1]
+        with urllib.request.urlopen(address.split("#")[0] + "health", timeout=10) as answer:
+            assert json.load(answer)["status"] == "ok"
+        assert key not in address
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
+
+
+def board_folder(tmp_path):
+    """What the mpremote commands of the README put on a board, as a folder."""
+    (tmp_path / "plexus.json").write_text(blocks("json")[0].values[0])
+    board = tmp_path / "board"
+    board.mkdir()
+    for command in commands():
+        if command.startswith("mpremote cp"):
+            *sources, target = [word for word in shlex.split(command)[2:] if word != "-r"]
+            for source in sources:
+                copy(tmp_path if source == "plexus.json" else ROOT, source, board, target)
+    return board
+
+
+def copy(base, source, board, target):
+    path = Path(target[1:].lstrip("/"))
+    destination = board / path / Path(source).name if target.endswith("/") else board / path
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if (base / source).is_dir():
+        shutil.copytree(base / source, destination)
+    else:
+        shutil.copyfile(base / source, destination)
+
+
+def test_what_the_readme_copies_to_a_board_runs(tmp_path):
+    result = run("make mpy")
+    assert result.returncode == 0, result.stdout + result.stderr
+    board = board_folder(tmp_path)
+    assert (board / "lib/plexus_mp/client.mpy").exists() and not list(board.glob("lib/plexus_mp/*.py"))
+    assert (board / "plexus_board.py").read_bytes() == (ROOT / "boards/esp32.py").read_bytes()
+    assert {path.name for path in FIRMWARE.glob("*.py")} <= {path.name for path in board.iterdir()}
+    outcome = simulate(board, "micropython", 30)
+    assert outcome.console == "" and outcome.verdict.clean and outcome.verdict.stored > 30
+
+
+def test_every_command_is_executed_by_one_of_these_tests():
+    known = (
+        "make demo",
+        "make test",
+        "make mpy",
+        "mpremote cp ",
+        "mpremote reset",
+        ".venv/bin/python -m host_sim run",
+    )
+    rest = [c for c in commands() if not c.startswith(known) and "host_sim gateway" not in c]
+    assert rest == []

@@ -1,0 +1,128 @@
+"""The comparison cannot be fooled: what is planted is reported as what it is."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host_sim.journal import Journal, Row, compare
+
+START_MS = 1_800_000_000_000
+
+
+def history(values, period_ms=2000):
+    """A journal of `values`, and the rows that a faultless gateway would have."""
+    journal = Journal()
+    rows = []
+    for i, value in enumerate(values):
+        journal.begin(START_MS + i * period_ms, "send", repr((("t", value), {})))
+        journal.end(True)
+        rows.append(Row("metric", "t", value, {}, START_MS + i * period_ms + 37))
+    return journal, rows
+
+
+VALUES = [20 + i / 7 for i in range(50)]
+
+
+def test_a_faultless_run_is_clean():
+    journal, rows = history(VALUES)
+    verdict = compare(journal, rows)
+    assert verdict.clean and verdict.accepted == verdict.stored == 50 and verdict.time_error_ms == 37
+
+
+def test_a_row_deleted_is_one_lost():
+    journal, rows = history(VALUES)
+    gone = rows.pop(17)
+    verdict = compare(journal, rows)
+    assert (verdict.lost, verdict.duplicates) == (1, 0)
+    assert verdict.missing[0].value == gone.value
+
+
+def test_a_row_doubled_under_another_timestamp_is_one_duplicate():
+    for shift_ms in (1, 700, -700, 3_600_000):
+        journal, rows = history(VALUES)
+        rows.append(Row("metric", "t", rows[9].value, {}, rows[9].timestamp_ms + shift_ms))
+        verdict = compare(journal, rows)
+        assert (verdict.lost, verdict.duplicates) == (0, 1), shift_ms
+
+
+def test_a_loss_and_a_spurious_row_at_once_do_not_cancel():
+    journal, rows = history(VALUES)
+    rows[5] = Row("metric", "t", rows[5].value, {}, rows[5].timestamp_ms + 60_000)
+    verdict = compare(journal, rows)
+    assert (verdict.lost, verdict.duplicates) == (1, 1)
+
+
+def test_a_loss_and_a_doubled_row_of_a_constant_value_do_not_cancel():
+    journal, rows = history([1.0] * 50)
+    del rows[10]
+    rows.append(Row("metric", "t", 1.0, {}, rows[30].timestamp_ms + 900))
+    verdict = compare(journal, rows)
+    assert (verdict.lost, verdict.duplicates) == (1, 1)
+
+
+def test_a_wrong_value_is_a_loss_and_a_spurious_row():
+    journal, rows = history(VALUES)
+    rows[3] = Row("metric", "t", rows[3].value + 1e-9, {}, rows[3].timestamp_ms)
+    verdict = compare(journal, rows)
+    assert (verdict.lost, verdict.duplicates) == (1, 1)
+
+
+def test_a_wrong_tag_or_class_is_noticed():
+    for change in ({"tags": {"a": "b"}}, {"cls": "event"}, {"metric": "u"}):
+        journal, rows = history(VALUES)
+        fields = {"cls": "metric", "metric": "t", "value": rows[0].value, "tags": {}, **change}
+        rows[0] = Row(timestamp_ms=rows[0].timestamp_ms, **fields)
+        verdict = compare(journal, rows)
+        assert (verdict.lost, verdict.duplicates) == (1, 1)
+
+
+def test_counters_that_lie_are_reported():
+    journal, rows = history(VALUES)
+    del rows[:4]
+    assert compare(journal, rows, dropped=4).clean
+    too_few = compare(journal, rows, dropped=3)
+    assert (too_few.lost, too_few.miscounted) == (1, 0)
+    too_many = compare(journal, rows, dropped=9)
+    assert (too_many.lost, too_many.miscounted) == (0, 5) and not too_many.clean
+
+
+def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_loss():
+    journal, rows = history([1.0] * 50)
+    held = [Row("metric", "t", 1.0, {}, row.timestamp_ms - 37) for row in rows[20:]]
+    gone = rows[:15] + rows[16:45]  # one lost, five waiting
+    verdict = compare(journal, gone, held)
+    assert (verdict.lost, verdict.pending, verdict.duplicates) == (1, 5, 0)
+
+
+def test_what_was_being_sent_at_a_cut_may_be_either():
+    for stored in (False, True):
+        journal, rows = history(VALUES)
+        journal.begin(START_MS + 1_000_000, "send_batch", repr((([("t", 1.0), ("u", 2.0)],), {})))
+        journal.cut()
+        if stored:
+            rows.append(Row("metric", "t", 1.0, {}, START_MS + 1_000_000))
+        verdict = compare(journal, rows)
+        assert verdict.clean and verdict.accepted == 50
+
+
+def test_refused_calls_are_no_readings():
+    journal = Journal()
+    journal.begin(START_MS, "send", "(('t', nan), {})")
+    journal.end(False)
+    journal.begin(START_MS, "send", "(('t', 1.0), {})")
+    journal.end(False)
+    assert compare(journal, []).accepted == 0
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=1, max_size=40),
+    st.data(),
+)
+def test_any_deleted_and_any_spurious_rows_are_counted(values, data):
+    """Periods longer than twice the tolerance: no row can be taken for its neighbour."""
+    journal, rows = history(values, period_ms=4000)
+    deleted = data.draw(st.sets(st.integers(0, len(values) - 1)))
+    extra = data.draw(st.lists(st.integers(100_000, 200_000), max_size=5))
+    kept = [row for i, row in enumerate(rows) if i not in deleted]
+    kept += [Row("metric", "t", 2.5, {}, START_MS - shift) for shift in extra]
+    verdict = compare(journal, kept)
+    assert (verdict.lost, verdict.duplicates) == (len(deleted), len(extra))
