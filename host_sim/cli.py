@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -14,17 +15,19 @@ from .node import MissingTool
 from .session import GatewaySession, RunOptions, run_session
 from .world import ROOT, Target
 
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 DEFAULT_BOARD = ROOT / "boards" / "esp32.py"
 DEFAULT_PORT = 8765
 
 _PORT = click.IntRange(0, 65535)
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     """Seconds, out of `90`, `30s`, `10m`, `2h` or `7d`."""
 
     name = "duration"
-    _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    _UNITS: ClassVar[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
@@ -50,14 +53,14 @@ _port = click.option(
 )
 
 
-def _trace(default: str) -> Any:
+def _trace(default: str) -> _Decorator:
     kinds = "quiet_room, finger_press, slow_drift or a .csv file"
     return click.option(
         "--trace", default=default, show_default=True, help=f"What the sensor feels: {kinds}."
     )
 
 
-def _store(default: str) -> Any:
+def _store(default: str) -> _Decorator:
     return click.option(
         "--store", default=default, show_default=True, help="sqlite:///PATH, sqlite:// for memory."
     )

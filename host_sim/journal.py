@@ -58,7 +58,7 @@ class Row:
         return key_of(self.cls, self.metric, self.value, self.tags)
 
 
-_SUMS = "accepted stored pending lost duplicates resent dropped rejected miscounted".split()
+_SUMS = ["accepted", "stored", "pending", "lost", "duplicates", "resent", "dropped", "rejected", "miscounted"]
 
 
 @dataclass

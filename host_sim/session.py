@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .gateway import Generation, GatewayServer, Grant, Settings, create_app, open_store
+from .gateway import GatewayServer, Generation, Grant, Settings, create_app, open_store
 from .journal import Verdict
 from .kernel import Kernel
 from .world import Target, World

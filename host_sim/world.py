@@ -12,9 +12,9 @@ from pathlib import Path
 from .board.bme280 import BME280, Calibration
 from .board.board import Board, Vm
 from .board.config import load_board
+from .board.net import Dialer
 from .board.traces import make_trace
 from .dialers import RealDialer
-from .board.net import Dialer
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .journal import Row, Verdict, compare
 from .kernel import Kernel

@@ -105,7 +105,7 @@ class Board:
         self._boot(RESET_POWER_ON)
 
     def power_off(self) -> None:
-        """Cut the power: nothing of the firmware runs after this. From inside the firmware it does not return."""
+        """Cut the power: nothing of the firmware runs after this. From inside it does not return."""
         fibre, vm = self._fibre, self._vm
         self._fibre = self._vm = None
         self.timers.clear()
@@ -143,7 +143,7 @@ class Board:
             print(f"{self.config.name}: the simulator failed: {type(e).__name__}: {e}", file=sys.stderr)
 
     async def report(self) -> bool:
-        """Have the firmware's clients tell `recorder` what they hold; False when it does not answer in 5 s."""
+        """Have the firmware's clients tell `recorder` what they hold; False when none answers in 5 s."""
         reported = self.kernel.loop.create_future()
 
         def done() -> None:

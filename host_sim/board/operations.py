@@ -50,7 +50,7 @@ class _Time:
         self._board.clocks.set_rtc_us(self._board.now_us(), rtc_us)
 
     def sleep(self, us: int, end_us: int | None) -> list[Any]:
-        """Sleep `us`, or go on with a sleep until `end_us`: [end_us, whether it is over]. Timers end it early."""
+        """Sleep `us`, or on until `end_us`: [end_us, whether it is over]. Timers end it early."""
         if end_us is None:
             end_us = self._board.now_us() + self._board.clocks.true_us(us)
         return [end_us, self._board.sleep_until(end_us)]

@@ -73,11 +73,18 @@ class LiveSocket:
         finally:
             self._live.detach(viewer)
             if writer is not None:
-                await _finish(writer)
+                await self._finish(writer)
 
     async def _write(self, viewer: Viewer, send: Send) -> None:
         while True:
             await send({"type": "websocket.send", "text": await viewer.next()})
+
+    async def _finish(self, writer: asyncio.Task[None]) -> None:
+        """Stop the writer; one that ended by itself met a broken socket, or a fault."""
+        writer.cancel()
+        await asyncio.wait([writer])
+        if not writer.cancelled() and writer.exception() is not None:
+            self._counters.add(f"browser_writer_{type(writer.exception()).__name__}")
 
     def _authenticate(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
@@ -117,14 +124,6 @@ class LiveSocket:
         except orjson.JSONDecodeError:
             raise _Closed(POLICY_VIOLATION, "not JSON") from None
         return message if isinstance(message, dict) else {}
-
-
-async def _finish(writer: asyncio.Task[None]) -> None:
-    """Stop the writer and take its result: it ends by being cancelled, or because the socket broke."""
-    writer.cancel()
-    await asyncio.wait([writer])
-    if not writer.cancelled():
-        writer.exception()
 
 
 async def _send_json(send: Send, content: dict[str, Any]) -> None:

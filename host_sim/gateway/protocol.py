@@ -92,6 +92,10 @@ class GatewayHttp(H11Protocol):
             self._deadline = self.loop.call_later(delay_s, self._too_slow)
 
     def _too_slow(self) -> None:
+        if self.flow.read_paused:  # it is the gateway that does not read: the client is given more time
+            waiting, self._awaits = self._awaits, None
+            self._await(waiting)
+            return
         self.gateway.counters.add(f"slow_{self._awaits}")
         started = self.cycle is not None and self.cycle.response_started
         if self._awaits == "body" and started:

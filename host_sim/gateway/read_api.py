@@ -76,7 +76,7 @@ def _row(row: Row, org_id: str) -> dict[str, Any]:
 
 def _span(query: Mapping[str, str], now_ms: int) -> Span:
     to_ms = _time_ms(query, "to", now_ms)
-    return Span(_time_ms(query, "from", to_ms - HOUR_MS), to_ms)
+    return Span(max(0, _time_ms(query, "from", to_ms - HOUR_MS)), max(0, to_ms))
 
 
 def _time_ms(query: Mapping[str, str], name: str, default_ms: int) -> int:

@@ -1,4 +1,4 @@
-"""Files of the board: what `open` returns. A file is written to the filesystem when it is flushed or closed."""
+"""Files of the board: what `open` returns. Content reaches the filesystem at flush and close."""
 
 from _board import call
 from _link import FileBase

@@ -13,7 +13,6 @@ import io
 import sys
 import traceback
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from ..board.board import Board
 _SHIMS = Path(__file__).parent.parent / "shims"
 # What MicroPython on an ESP32 has, and behaves the same here.
 _STANDARD = frozenset(
-    "array binascii cmath collections hashlib heapq io json math re struct errno functools itertools".split()
+    ("array", "binascii", "cmath", "collections", "errno", "functools", "hashlib", "heapq")
+    + ("io", "itertools", "json", "math", "re", "struct")
 )
 _CODE: dict[tuple[str, float], types.CodeType] = {}
 

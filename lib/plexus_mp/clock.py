@@ -6,8 +6,8 @@ sync per boot maps uptime to Unix time, for the readings taken before it as well
 
 from .ports import const, ticks_diff, ticks_ms
 
-# Ticks wrap after 2^29 ms at the least: the anchor moves on long before half of that.
-_ANCHOR_MS = const(1 << 26)
+# Half of what ticks count before they wrap must not pass between two calls of `at`: the anchor keeps close.
+_ANCHOR_MS = const(1 << 20)
 # 2025-01-01 and 2100-01-01: a gateway that says otherwise has no clock to learn from.
 _FLOOR_MS = 1_735_689_600_000
 _CEILING_MS = 4_102_444_800_000
@@ -30,7 +30,10 @@ class Clock:
         return self._offset_ms is not None
 
     def at(self, ticks):
-        """Set `s` and `ms` to the uptime at `ticks`, which must be less than six days old. Allocates nothing."""
+        """Set `s` and `ms` to the uptime at `ticks`. Allocates nothing.
+
+        Right as long as six days at most (half of the 2^30 ms after which ticks wrap) pass between calls.
+        """
         since = ticks_diff(ticks, self._ticks)
         if since > _ANCHOR_MS:
             self._move_anchor(ticks, since)

@@ -61,6 +61,8 @@ class Link:
         """One slice of work; True when something was done, so that calling again at once may help."""
         if self._stored:
             return self._release()
+        if not (self._size or self._outbox.waiting):
+            return False
         try:
             if self._http.busy:
                 return self._receive()
@@ -98,8 +100,6 @@ class Link:
 
     def _probe(self):
         """Before the time is known no reading can be dated: ask for it with a frame that stores nothing."""
-        if not self._outbox.waiting:
-            return 0
         self._probing = True
         return self._outbox.empty_frame()
 

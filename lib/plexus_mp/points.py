@@ -265,7 +265,8 @@ class Encoder:
         size = series.size + text_bytes
         if size > self._size_max:
             raise PlexusError(
-                "metric, tags and value need %d bytes, page_bytes and frame_bytes leave %d" % (size, self._size_max)
+                "metric, tags and value need %d bytes, page_bytes and frame_bytes leave %d"
+                % (size, self._size_max)
             )
         need = _ENTRY_MAX + (text_bytes if self._defined[series.number] else size)
         as_json = _POINT_JSON + size

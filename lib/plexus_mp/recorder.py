@@ -5,6 +5,7 @@ waits in a small queue of prepared slots until the holder leaves, stamped with i
 """
 
 from .clock import Clock
+from .errors import PlexusError
 from .points import Encoder
 from .ports import Guard, const, ticks_ms
 from .ring import PAYLOAD_AT
@@ -17,7 +18,8 @@ _ROOM_MIN = const(24)
 class Recorder:
     """Accepts points into `ring`; `json_max` bytes bound what one record may become as JSON.
 
-    `accepted` counts points that are in the ring, `refused` those that arrived nested when all slots were taken.
+    `accepted` counts points that are in the ring, `refused` those that arrived nested and found all slots taken
+    or fit into no page.
     """
 
     def __init__(self, ring, page_bytes, json_max):
@@ -30,6 +32,7 @@ class Recorder:
         self._in_doubt = True  # an earlier record may not be stored: the next one refers to none
         self._late = [[None] * 6 for _ in range(_LATE_MAX)]
         self._late_count = 0
+        self._late_done = 0
 
     def send(self, cls, metric, value, tags, stamp_ms):
         """Record one point; True when it is in the ring. Blocks for one commit, at worst one sector erase."""
@@ -63,11 +66,13 @@ class Recorder:
         return True
 
     def leave(self):
-        """Let go of the guard, then record what arrived meanwhile."""
+        """Let go of the guard, then record what arrived meanwhile. It stays for the next time if the device fails."""
         self.guard.drop()
         while self._late_count and self.guard.take(False):
             try:
                 self._record_late()
+            except OSError:
+                return
             finally:
                 self.guard.drop()
 
@@ -126,11 +131,13 @@ class Recorder:
 
     def _record_late(self):
         """Record the slots; one that is filled meanwhile is recorded too."""
-        done = 0
-        while done < self._late_count:
-            slot = self._late[done]
-            self._begin(slot[0])
-            self._put(slot[0], slot[1], slot[2], slot[3], slot[4], slot[5])
-            self._commit()
-            done += 1
-        self._late_count = 0
+        while self._late_done < self._late_count:
+            slot = self._late[self._late_done]
+            try:
+                self._begin(slot[0])
+                self._put(slot[0], slot[1], slot[2], slot[3], slot[4], slot[5])
+                self._commit()
+            except PlexusError:  # larger than a page: nobody is left to be told
+                self.refused += 1
+            self._late_done += 1
+        self._late_count = self._late_done = 0

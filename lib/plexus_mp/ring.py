@@ -66,7 +66,8 @@ class Ring:
         self._points = array("H", bytearray(2 * self._count))  # unsettled, per block
         self.head_seq = 0
         self._head_off = self._size
-        self._torn = False  # a commit that failed half-way: nothing more goes behind it
+        self._torn = False  # a commit or turn that failed half-way: nothing more goes behind it
+        self._torn_ends = {}  # where to end reading the sectors in which that happened
         self.tail_seq = 1
         self._settled_seq = 1
         self._settled_off = HEADER_BYTES
@@ -93,6 +94,9 @@ class Ring:
 
         Blocks for one sector erase: nothing in RAM, 45 to 400 ms on flash.
         """
+        if self._torn:
+            self._torn_ends[self.head_seq] = self._head_off
+        self._torn = True
         seq = self.head_seq + 1
         block = seq % self._count
         if seq - self._count >= self.tail_seq:
@@ -103,8 +107,9 @@ class Ring:
         pack_into(_HEADER, header, 0, _MAGIC, seq, 0, settled, self._settled_off, 0, self.dropped, 0, 0)
         pack_into("<H", header, HEADER_BYTES - 2, crc16(0, header, 0, HEADER_BYTES - 2))
         self._dev.writeblocks(block, header, 0)
-        self._head_off = HEADER_BYTES
+        self._torn_ends.pop(seq - self._count, None)
         self.head_seq = seq
+        self._head_off = HEADER_BYTES
         self._torn = False
 
     def _drop(self, seq, block):
@@ -152,7 +157,7 @@ class Ring:
         The payload lies in `buf[payload_at:]`, the next commit at `next_off`. `buf` is a memoryview that
         holds the largest commit. A commit whose CRC is wrong ends its sector.
         """
-        end = self._head_off if seq == self.head_seq else self._size
+        end = self._head_off if seq == self.head_seq else self._torn_ends.get(seq, self._size)
         have = min(len(buf), end - off)
         if have < 1 + _CRC_BYTES:
             return 0

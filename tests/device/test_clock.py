@@ -26,7 +26,7 @@ def test_ticks_wrap():
     for period in (1 << 30, 1 << 29):
         gen.for_seeds(5, _follow, period, 2000)
         gen.for_seeds(5, _follow, period, _DAY_MS)
-        gen.for_seeds(5, _follow, period, (period >> 1) - 1)
+        gen.for_seeds(5, _follow, period, (period >> 1) - (1 << 20))
 
 
 def test_six_days_without_a_call_are_the_limit():

@@ -66,6 +66,7 @@ def test_telemetry_windows(gateway: Running) -> None:
     zoned = quote("2026-10-14T19:45:40+02:00")
     assert gateway.get(f"/api/v1/telemetry?source=esp&metric=temperature&from={zoned}").json["count"] == 2
     assert gateway.get("/api/v1/telemetry?source=nobody").json["data"] == []
+    assert gateway.get("/api/v1/telemetry?to=0001-01-01T00:00:00Z").json["count"] == 0
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=100001", "limit=x", "from=yesterday", "to=1e400"])

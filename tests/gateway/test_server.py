@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import random
 import socket
 import sqlite3
@@ -58,6 +59,18 @@ def test_script_never_answers(start: Start) -> None:
         link.getresponse()
     link.close()
     assert gateway.post(points(1)).status == 200
+
+
+def test_a_delay_of_the_gateway_is_not_held_against_the_client(start: Start) -> None:
+    """The body does not fit into the buffers, so the client must wait for the gateway to read on."""
+
+    class Slow(Scripted):
+        async def before(self, post: Post) -> Action:
+            await asyncio.sleep(0.3)
+            return None
+
+    gateway = start(Slow({}, {}), body_timeout_s=0.1)
+    assert gateway.post(b" " * 3_000_000 + json.dumps(points(1)).encode()).status == 200
 
 
 def test_an_exception_is_an_answer_and_is_counted(start: Start) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from binascii import hexlify, unhexlify
-from io import IOBase as FileBase
 
 import _pipe
 

@@ -1,7 +1,6 @@
 """Turns the bare VM into the board: its filesystem, its modules, its boot."""
 
 import builtins
-import os
 import sys
 
 import vfs

@@ -15,4 +15,4 @@ import sys
 if sys.implementation.name == "micropython":
     from .micropython import *
 else:
-    from .cpython import *
+    from .cpython import *  # type: ignore[assignment]
