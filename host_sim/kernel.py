@@ -31,7 +31,7 @@ class _VirtualSelector(selectors.DefaultSelector):
         if timeout is None:
             raise NothingLeft("nothing is scheduled: every board and connection waits for another")
         if timeout > 0:
-            self.loop.now_s += timeout
+            self.loop.set_now_s(self.loop.now_s + timeout)
         return []
 
 
@@ -40,12 +40,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.now_us = 0  # the same, for those who count in microseconds
         selector = _VirtualSelector()
         selector.loop = self
         super().__init__(selector)
 
     def time(self) -> float:
         return self.now_s
+
+    def set_now_s(self, now_s: float) -> None:
+        self.now_s = now_s
+        self.now_us = int(now_s * 1e6 + 0.5)
 
     def next_event_s(self) -> float:
         """When the loop has something to do next, in its own seconds."""
@@ -64,12 +69,15 @@ class Kernel:
 
     def __init__(self, virtual: bool, epoch_ms: int | None = None) -> None:
         self.virtual = virtual
-        self.loop: asyncio.AbstractEventLoop = VirtualLoop() if virtual else asyncio.new_event_loop()
+        self._virtual = VirtualLoop() if virtual else None
+        self.loop: asyncio.AbstractEventLoop = self._virtual or asyncio.new_event_loop()
         self.epoch_ms = epoch_ms if epoch_ms is not None else time.time_ns() // 1_000_000
         self._start_s = self.loop.time()
 
     def now_us(self) -> int:
         """True time since the start, in microseconds."""
+        if self._virtual is not None:
+            return self._virtual.now_us
         return int((self.loop.time() - self._start_s) * 1e6 + 0.5)
 
     def unix_ms(self) -> int:
@@ -78,13 +86,10 @@ class Kernel:
 
     def skip_to(self, at_us: int) -> bool:
         """Jump to `at_us` when nothing happens before; False when somebody else has a turn first."""
-        loop = self.loop
-        if not isinstance(loop, VirtualLoop):
+        loop = self._virtual
+        if loop is None or loop.next_event_s() <= at_us / 1e6:
             return False
-        at_s = self._start_s + at_us / 1e6
-        if loop.next_event_s() <= at_s:
-            return False
-        loop.now_s = at_s
+        loop.set_now_s(at_us / 1e6)
         return True
 
     def call_at(self, at_us: int, callback: Callable[[], object]) -> asyncio.TimerHandle:

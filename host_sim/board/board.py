@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..kernel import Fibre, Kernel
@@ -96,7 +96,9 @@ class Board:
         self._fibre: Fibre | None = None
         self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
         self._turn_us = 0
-        self._operations = operations(self)
+        self._operations = {
+            name: (function, name.startswith(_FREE)) for name, function in operations(self).items()
+        }
 
     # power
 
@@ -196,23 +198,25 @@ class Board:
                 return False
             self.park(end_us if timer_us is None else min(end_us, timer_us))
 
-    def call(self, operation: str, arguments: list[Any]) -> tuple[Any, bool]:
-        """One call from the firmware into its hardware: the result, and whether timers are due.
+    def call(self, operation: str, arguments: Sequence[Any]) -> tuple[Any, list[int] | None]:
+        """One call from the firmware into its hardware: the result, and the timers that are due, if any.
 
-        Raises `OSError` with the number that the firmware shall see.
+        Raises `OSError` with the number that the firmware shall see; then timers wait for the next call.
         """
         self.calls += 1
-        if operation.startswith(_FREE):
-            pass
-        elif self.kernel.virtual:
-            self._lag_us += self.config.call_us
-            if self._lag_us >= _TURN_US:
-                self.park(self.now_us())
-        elif self.kernel.now_us() - self._turn_us >= _TURN_US:
-            self._give_turn()
-        result = self._operations[operation](*arguments)
+        function, free = self._operations[operation]
+        if not free:
+            if self.kernel.virtual:
+                self._lag_us += self.config.call_us
+                if self._lag_us >= _TURN_US:
+                    self.park(self.now_us())
+            elif self.kernel.now_us() - self._turn_us >= _TURN_US:
+                self._give_turn()
+        result = function(*arguments)
         due_us = self.timers.next_us
-        return result, due_us is not None and due_us <= self.now_us()
+        if due_us is None or due_us > self.now_us():
+            return result, None
+        return result, self.timers.take_due(self.now_us())
 
     def _give_turn(self) -> None:
         assert self._fibre is not None

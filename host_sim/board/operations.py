@@ -107,9 +107,6 @@ class _Machine:
     def timer_stop(self, timer_id: int) -> None:
         self._board.timers.stop(timer_id)
 
-    def timers_due(self) -> list[int]:
-        return self._board.timers.take_due(self._board.now_us())
-
     def i2c_scan(self) -> list[int]:
         return self._board.i2c.scan()
 

@@ -7,14 +7,17 @@ hardware or time, sleeping included, and never inside one another.
 from _link import exchange
 
 _callbacks = {}
+_waiting = []
 _running = False
 
 
 def call(operation, *arguments):
     """Ask the board; `OSError` as the hardware's driver would raise it."""
     result, due = exchange(operation, arguments)
-    if due and not _running:
-        _run_due()
+    if due:
+        _waiting.extend(due)
+        if not _running:
+            _run_waiting()
     return result
 
 
@@ -25,12 +28,12 @@ def on_timer(timer_id, callback):
         _callbacks[timer_id] = callback
 
 
-def _run_due():
+def _run_waiting():
     global _running
     _running = True
     try:
-        for timer_id in exchange("machine.timers_due", ())[0]:
-            callback = _callbacks.get(timer_id)
+        while _waiting:
+            callback = _callbacks.get(_waiting.pop(0))
             if callback is not None:
                 _run(callback)
     finally:

@@ -87,7 +87,9 @@ def _lay_out(root: Path, snippets: Sequence[str], files: Mapping[str, Path], fol
         (root / f"{number}.txt").write_text(snippet, encoding="utf-8")
     path = [str(root / folder.lstrip("/")) for folder in folders]
     driver = root / "driver.py"
-    driver.write_text(_DRIVER.format(path=path, count=len(snippets), folder=root.as_posix()), encoding="utf-8")
+    driver.write_text(
+        _DRIVER.format(path=path, count=len(snippets), folder=root.as_posix()), encoding="utf-8"
+    )
     return driver
 
 

@@ -21,8 +21,8 @@ from ..board.board import Board
 _SHIMS = Path(__file__).parent.parent / "shims"
 # What MicroPython on an ESP32 has, and behaves the same here.
 _STANDARD = frozenset(
-    ("array", "binascii", "cmath", "collections", "errno", "functools", "hashlib", "heapq")
-    + ("io", "itertools", "json", "math", "re", "struct")
+    {"array", "binascii", "cmath", "collections", "errno", "functools", "hashlib", "heapq", "io"}
+    | {"itertools", "json", "math", "re", "struct"}
 )
 _CODE: dict[tuple[str, float], types.CodeType] = {}
 
@@ -86,9 +86,9 @@ class CPythonVm:
             stdout=types.SimpleNamespace(write=board.console),
         )
 
-    def _exchange(self, operation: str, arguments: tuple[Any, ...]) -> tuple[Any, bool]:
+    def _exchange(self, operation: str, arguments: tuple[Any, ...]) -> tuple[Any, list[int] | None]:
         try:
-            return self._board.call(operation, list(arguments))
+            return self._board.call(operation, arguments)
         except OSError as e:
             if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
                 raise OSError(e.args[0], f"error {e.args[0]}") from None

@@ -88,7 +88,7 @@ class MicroPythonVm:
 
     def _answer(self, text: bytes) -> None:
         operation, arguments = json.loads(text)
-        due = False
+        due = None
         try:
             value, due = self._board.call(operation, [_unpacked(a) for a in arguments])
             answer = [0, _packed(value), due]

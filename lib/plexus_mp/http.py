@@ -62,8 +62,19 @@ class Http:
         Blocks for the name resolution when a connection has to be opened, and for nothing else.
         """
         self._body = body
+        self._drop_stale()
         self._reused = self._tcp is not None
         self._start()
+
+    def _drop_stale(self):
+        """Bytes that nobody asked for would be taken for the answer to come: such a connection is not used again."""
+        if self._tcp is not None:
+            try:
+                if self._tcp.readinto(self._buf) is None:
+                    return
+            except OSError:
+                pass
+            self.close()
 
     def _start(self):
         head = self._head + "%d\r\n\r\n" % len(self._body)
@@ -144,6 +155,7 @@ class Http:
         self._state = _DONE
 
     def _take(self, n):
+        """Parse `n` bytes of the buffer; whatever follows the answer is out of step, and the last of the connection."""
         at = 0
         while at < n and self._state != _DONE:
             if self._state == _BODY or self._state == _CHUNK:
@@ -159,6 +171,8 @@ class Http:
                 line = self._line
                 self._line = b""
                 self._take_line(line[:-1] if line.endswith(b"\r") else line)
+        if at < n:
+            self._keep_alive = False
 
     def _take_body(self, at, n):
         size = n - at if self._left is None else min(self._left, n - at)
@@ -195,6 +209,8 @@ class Http:
         if not line.startswith(b"HTTP/1.") or len(parts) < 2:
             raise OSError(71, "the answer is not HTTP/1.1")
         self._status = _number(parts[1], 10)
+        if not 100 <= self._status <= 999:
+            raise OSError(71, "the answer has no status")
         self._keep_alive = not line.startswith(b"HTTP/1.0")
         self._state = _HEADERS
 
@@ -247,18 +263,20 @@ def _number(text, base):
     return n
 
 
-_MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+_MONTHS = b" Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 
 
 def unix_seconds(date):
     """Seconds since 1970 of an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7), else None."""
     try:
-        day, month, year = int(date[5:7]), _MONTHS.index(date[8:11]) // 3, int(date[12:16])
-        clock = int(date[17:19]) * 3600 + int(date[20:22]) * 60 + int(date[23:25])
+        day, month, year = int(date[5:7]), _MONTHS.index(b" " + date[8:11]) // 4, int(date[12:16])
+        hour, minute, second = int(date[17:19]), int(date[20:22]), int(date[23:25])
     except (ValueError, TypeError):
+        return None
+    if not (0 < day < 32 and 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 61) or date[25:] != b" GMT":
         return None
     # Days of the civil calendar, with years that begin in March so that leap days come last.
     shifted = year - 1 if month < 2 else year
     days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400
     days += ((month + 10) % 12 * 306 + 5) // 10 + day - 1 - 719468
-    return days * 86400 + clock
+    return days * 86400 + hour * 3600 + minute * 60 + second

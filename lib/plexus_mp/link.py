@@ -55,13 +55,16 @@ class Link:
     @property
     def waiting(self):
         """A pause after trouble is not over."""
-        return ticks_diff(ticks_ms(), self._since) < self._wait_ms
+        # Once it is over it stays so: after half a round of ticks a comparison would turn again.
+        if self._wait_ms and ticks_diff(ticks_ms(), self._since) >= self._wait_ms:
+            self._wait_ms = 0
+        return self._wait_ms > 0
 
     def step(self):
         """One slice of work; True when something was done, so that calling again at once may help."""
         if self._stored:
             return self._release()
-        if not (self._size or self._outbox.waiting):
+        if not (self._size or self._outbox.unsettled):
             return False
         try:
             if self._http.busy:
@@ -156,7 +159,7 @@ class Link:
         """The frame as it is will never be stored: find the point that is to blame."""
         self.last_error = "%d %s" % (status, error)
         index = _index(error) if status == 400 else None
-        if index is not None and index < self._outbox.points:
+        if index is not None and 0 <= index < self._outbox.points:
             self._outbox.quarantine(index)
         elif not self._outbox.split():
             self._outbox.quarantine(0)

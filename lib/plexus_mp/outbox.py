@@ -45,8 +45,13 @@ class Outbox:
 
     @property
     def waiting(self):
-        """Points in the ring that are neither stored nor dropped, those in the frame included."""
-        return self._ring.left
+        """Points that are neither stored nor dropped nor rejected, those in the frame included."""
+        return self._ring.left + self._ring.orphaned - len(self._poison)
+
+    @property
+    def unsettled(self):
+        """Whether `next_frame` has something to do."""
+        return self._ring.left + self._ring.orphaned > 0
 
     def empty_frame(self):
         """Make the frame one without points, a valid request that stores nothing; its size in bytes."""

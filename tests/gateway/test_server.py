@@ -66,10 +66,10 @@ def test_a_delay_of_the_gateway_is_not_held_against_the_client(start: Start) -> 
 
     class Slow(Scripted):
         async def before(self, post: Post) -> Action:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.8)
             return None
 
-    gateway = start(Slow({}, {}), body_timeout_s=0.1)
+    gateway = start(Slow({}, {}), body_timeout_s=0.6)
     assert gateway.post(b" " * 3_000_000 + json.dumps(points(1)).encode()).status == 200
 
 

@@ -62,7 +62,7 @@ class SqliteStore:
         # Somebody else's lock may hold up the loop only briefly, then it is an error.
         # The loop that writes may run in another thread than the one that opened the store;
         # the sqlite3 module serialises the calls.
-        self._db = sqlite3.connect(path, LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={synchronous}")
         self._prepare()

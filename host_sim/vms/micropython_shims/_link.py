@@ -1,10 +1,12 @@
 """The pipe to the host. Text crosses it: integers would be cut to 32 bits on their way through JavaScript."""
 
+import io
 import json
 from binascii import hexlify, unhexlify
 
 import _pipe
 
+FileBase = io.IOBase  # what a file must be for MicroPython to import from it
 _call = _pipe.call  # looking an attribute of a JavaScript object up allocates
 
 
@@ -15,7 +17,7 @@ def _packed(value):
 
 
 def exchange(operation, arguments):
-    """The board's answer, and whether timers are due."""
+    """The board's answer, and the timers that are due, or None."""
     request = [operation, [_packed(argument) for argument in arguments]]
     status, value, due = json.loads(_call(json.dumps(request)))
     if status == 1:
