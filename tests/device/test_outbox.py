@@ -104,17 +104,17 @@ def _check_stored(device, gateway, names, sent):
 
 
 def test_histories_without_refusals():
-    gen.for_seeds(6, _history, 3, 1024, 512, 1024, 0, True)
-    gen.for_seeds(6, _history, 3, 32768, 4000, 1500, 0, True)
+    gen.for_seeds(3, _history, 3, 1024, 512, 1024, 0, True)
+    gen.for_seeds(3, _history, 3, 32768, 4000, 1500, 0, True)
 
 
 def test_histories_with_an_index():
-    gen.for_seeds(8, _history, 5, 16384, 900, 1200, 7, True)
+    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 7, True)
     gen.for_seeds(4, _history, 5, 512, 300, 600, 3, True)
 
 
 def test_histories_without_an_index():
-    gen.for_seeds(8, _history, 5, 16384, 900, 1200, 37, False)
+    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 37, False)
 
 
 def test_histories_of_many_series():
