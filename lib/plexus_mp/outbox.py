@@ -105,7 +105,8 @@ class Outbox:
         self._seq = self._end_seq
         self._off = self._end_off
         self._done = self._end_done
-        self._poison.clear()
+        # After a split some of those left out lie behind the frame.
+        self._poison = [index - self._taken for index in self._poison if index >= self._taken]
         self._taken = 0
 
     def _build(self):
@@ -145,10 +146,11 @@ class Outbox:
     def _begin(self):
         """Stand where the frame starts, with a decoder that has seen what comes before."""
         ring = self._ring
-        if ring.orphaned:  # built anew, but its sector has been overwritten
-            ring.dropped += ring.orphaned - len(self._poison)
-            self._poison.clear()
         if self._seq < ring.tail_seq:
+            # The sector has been overwritten: what was rejected there is not dropped as well.
+            ring.dropped += ring.orphaned - len(self._poison)
+            ring.orphaned = 0
+            self._poison.clear()
             self._seq = ring.tail_seq
             self._off = HEADER_BYTES
             self._done = 0

@@ -255,10 +255,10 @@ class Encoder:
             _check_int(value)
         elif not isinstance(value, (int, float)):
             _json_text(value)
-        _class_of(cls, kind)
-        check_metric(metric)
-        if tags is not None:
-            check_tags(tags)
+        if self._look_up(_class_of(cls, kind), metric, tags) is None:
+            check_metric(metric)
+            if tags is not None:
+                check_tags(tags)
 
     def _reserve(self, series, text_bytes):
         """Whether the point fits into what is left of the page and the frame."""
@@ -277,13 +277,15 @@ class Encoder:
 
     def _find(self, cls, metric, tags):
         """The point's series; None when a new one has to wait for the next record."""
-        known = self._known[cls]
-        series = known.get(metric) if isinstance(metric, str) else None
+        return self._look_up(cls, metric, tags) or self._add(cls, metric, tags)
+
+    def _look_up(self, cls, metric, tags):
+        series = self._known[cls].get(metric) if isinstance(metric, str) else None
         while series is not None and series.tags != tags:
             series = series.next
-        return series or self._add(known, cls, metric, tags)
+        return series
 
-    def _add(self, known, cls, metric, tags):
+    def _add(self, cls, metric, tags):
         check_metric(metric)
         if tags is not None:
             check_tags(tags)
@@ -292,6 +294,7 @@ class Encoder:
         if len(self._series) == _SERIES_MAX and not self._evict():
             return None
         series = _Series(len(self._series), cls, metric, tags)
+        known = self._known[cls]
         series.next = known.get(metric)
         self._series.append(series)
         self._last[series.number] = self._evicted

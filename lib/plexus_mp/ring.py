@@ -20,8 +20,9 @@ _ERASED = const(0xFF)
 PAYLOAD_AT = const(2)
 _CRC_BYTES = const(2)
 COMMIT_MAX = const(16383)  # 14 bits of length
-# Slicing a memoryview allocates: commits up to this length are written through views made beforehand.
-_PREPARED = const(64)
+# Slicing a memoryview allocates: commits are written through views made beforehand, whose sizes are multiples
+# of this. What lies behind the commit is written as erased, which changes nothing.
+_STEP = const(16)
 
 
 def _crc_table():
@@ -58,10 +59,12 @@ class Ring:
         self._count = dev.ioctl(COUNT, 0)
         self._size = dev.ioctl(SIZE, 0)
         self._check_sizes(page_bytes)
-        self.page = bytearray(PAYLOAD_AT + page_bytes + _CRC_BYTES)
-        self._page_view = memoryview(self.page)
-        # A commit's first byte lies at 1 (length below 128) or at 0.
-        self._views = [self._page_view[1 : 1 + n] for n in range(_PREPARED + 1)]
+        steps = (PAYLOAD_AT + page_bytes + _CRC_BYTES + _STEP - 1) // _STEP
+        self.page = bytearray(1 + steps * _STEP)
+        # A commit's first byte lies at 0, or at 1 if its length is below 128.
+        view = memoryview(self.page)
+        self._views = [view[: n * _STEP] for n in range(steps + 1)]
+        self._short_views = [view[1 : 1 + n * _STEP] for n in range(min(steps, 128 // _STEP + 1) + 1)]
         self._header = bytearray(HEADER_BYTES)
         self._points = array("H", bytearray(2 * self._count))  # unsettled, per block
         self.head_seq = 0
@@ -80,14 +83,14 @@ class Ring:
     def _check_sizes(self, page_bytes):
         if self._count < 2:
             raise ValueError("ring_bytes must hold at least two sectors")
-        if page_bytes > COMMIT_MAX or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES > self._size:
+        if page_bytes > COMMIT_MAX or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES + _STEP > self._size:
             raise ValueError(
-                "page_bytes must leave 32 bytes of sector_bytes (%d), and be below 16 KiB" % self._size
+                "page_bytes must leave 48 bytes of sector_bytes (%d), and be below 16 KiB" % self._size
             )
 
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
-        return 0 if self._torn else self._size - self._head_off - PAYLOAD_AT - _CRC_BYTES
+        return 0 if self._torn else self._size - self._head_off - PAYLOAD_AT - _CRC_BYTES - _STEP
 
     def turn(self):
         """Open the next sector; when that overwrites the oldest, its unsettled points are dropped.
@@ -133,7 +136,10 @@ class Ring:
         page[end] = crc >> 8
         page[end + 1] = crc & 0xFF
         total = end + _CRC_BYTES - start
-        view = self._views[total] if start and total <= _PREPARED else self._page_view[start : start + total]
+        steps = (total + _STEP - 1) // _STEP
+        for i in range(end + _CRC_BYTES, start + steps * _STEP):
+            page[i] = _ERASED
+        view = self._short_views[steps] if start else self._views[steps]
         block = self.head_seq % self._count
         self._torn = True
         self._dev.writeblocks(block, view, self._head_off)

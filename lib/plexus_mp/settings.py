@@ -90,6 +90,8 @@ def check_source_id(source):
 
 def parse_url(url):
     """`http://host[:port][/path]` as (host, port, path of the ingest endpoint)."""
+    if not isinstance(url, str):
+        raise TypeError("gateway_url must be a str, not %s" % type(url).__name__)
     if url.startswith("https://"):
         raise ValueError(
             "gateway_url: TLS is not supported yet, use http:// to a gateway on your own network"

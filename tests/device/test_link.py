@@ -335,7 +335,7 @@ def test_out_of_memory_keeps_everything():
 
 def _random_gateway(g):
     """Answers drawn from the table, acks that get lost: each reading ends stored once, or refused by name."""
-    with on_bench() as b:
+    with fakes.Patch(link_module, "random_bits", lambda n: g.below(1 << n)), on_bench() as b:
         stored = {}
         refused = []
 

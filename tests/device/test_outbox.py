@@ -6,9 +6,13 @@ from . import fakes, gen
 
 
 class Gateway:
-    """Stores whole frames, each only once, except that values divisible by `poison` are refused."""
+    """Stores whole frames, each only once, except that values divisible by `poison` are refused.
 
-    def __init__(self, poison, names_index):
+    `names_index` of 0 to 4 refusals tell which point it was.
+    """
+
+    def __init__(self, g, poison, names_index):
+        self._g = g
         self.poison = poison
         self.names_index = names_index
         self.stored = []
@@ -20,7 +24,7 @@ class Gateway:
         assert points
         for index, point in enumerate(points):
             if self.poison and not point["value"] % self.poison:
-                return index if self.names_index else -1
+                return index if self._g.below(4) < self.names_index else -1
         if frame not in self.seen:  # a re-send must be the very same bytes
             self.seen.add(frame)
             self.stored += points
@@ -65,7 +69,7 @@ def _some_points(g, first, series):
 def _history(g, series, sector, page, frame_bytes, poison, names_index):
     with fakes.Ticks((1 << 30) - 20_000) as ticks:
         device = fakes.Device(ticks, 6 * sector, sector, page, frame_bytes)
-        gateway = Gateway(poison, names_index)
+        gateway = Gateway(g, poison, names_index)
         size = 0
         number = 1
         names = {}
@@ -104,29 +108,34 @@ def _check_stored(device, gateway, names, sent):
 
 
 def test_histories_without_refusals():
-    gen.for_seeds(3, _history, 3, 1024, 512, 1024, 0, True)
-    gen.for_seeds(3, _history, 3, 32768, 4000, 1500, 0, True)
+    gen.for_seeds(3, _history, 3, 1024, 512, 1024, 0, 4)
+    gen.for_seeds(3, _history, 3, 32768, 4000, 1500, 0, 4)
 
 
 def test_histories_with_an_index():
-    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 7, True)
-    gen.for_seeds(4, _history, 5, 512, 300, 600, 3, True)
+    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 7, 4)
+    gen.for_seeds(4, _history, 5, 512, 300, 600, 3, 4)
 
 
 def test_histories_without_an_index():
-    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 37, False)
+    gen.for_seeds(4, _history, 5, 16384, 900, 1200, 37, 0)
+
+
+def test_histories_with_some_indices():
+    gen.for_seeds(6, _history, 5, 16384, 900, 1200, 17, 2)
+    gen.for_seeds(4, _history, 5, 512, 300, 600, 5, 2)
 
 
 def test_histories_of_many_series():
-    gen.for_seeds(4, _history, 150, 16384, 4000, 1500, 0, True)
-    gen.for_seeds(4, _history, 150, 16384, 4000, 1500, 31, False)
+    gen.for_seeds(4, _history, 150, 16384, 4000, 1500, 0, 0)
+    gen.for_seeds(4, _history, 150, 16384, 4000, 1500, 31, 0)
 
 
 def test_everything_arrives_from_a_patient_device():
     def check(g, frame_bytes, poison):
         with fakes.Ticks() as ticks:
             device = fakes.Device(ticks, 65536, 2048, 1000, frame_bytes)
-            gateway = Gateway(poison, g.chance(2))
+            gateway = Gateway(g, poison, g.below(5))
             sent = 0
             for _ in range(30):
                 points = _some_points(g, sent + 1, 90)

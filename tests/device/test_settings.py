@@ -29,6 +29,7 @@ class sources:
             fakes.Patch(settings, "_read_file", lambda path: dict(file or {})),
             fakes.Patch(settings, "DEFAULTS", dict(settings.DEFAULTS, page_bytes=444)),
             fakes.Patch(settings, "unique_id", lambda: "a0b1c2"),
+            fakes.Network().patch,
             fakes.Patch(client, "start_ticker", lambda callback, period_ms, timer_id: None),
         )
 
@@ -134,7 +135,7 @@ def test_errors_name_the_setting():
 
 
 def test_the_key_is_never_shown():
-    with sources(), fakes.Ticks() as ticks, fakes.Network() as network:
+    with sources(), fakes.Network() as network, fakes.Ticks() as ticks:
         network.serve = lambda wire, body: wire.answer(
             b"HTTP/1.1 401 No\r\nContent-Length: 27\r\n\r\n" + b'{"error":"invalid API key"}'
         )

@@ -192,8 +192,8 @@ function options(shown, width) {
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: quiet, font: "11px system-ui, sans-serif", grid: { stroke: line, width: 1 }, ticks: { show: false } };
   return {
-    width, height: HEIGHT, padding: [10, 6, 0, 0], legend: { show: false }, cursor: { drag: { setScale: false }, points: { size: 6 } },
-    axes: [{ ...axis, space: 90, size: 26, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 54, values: (_, ticks) => ticks.map(short) }],
+    width, height: HEIGHT, padding: [10, 28, 0, 0], legend: { show: false }, cursor: { drag: { setScale: false }, points: { size: 6 } },
+    axes: [{ ...axis, space: 90, size: 26, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(level(ticks)) }],
     series: [{}, ...shown.map((series) => ({
       stroke: color(series.color), width: 1.5, spanGaps: true, points: { show: (u, s) => u.data[s].length < 40, size: 5 },
     }))],
@@ -201,6 +201,13 @@ function options(shown, width) {
 }
 
 // Time of day; with seconds only where the ticks need them.
+// The ticks of an axis with just as many decimals as tell them apart.
+function level(ticks) {
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
+  const decimals = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  return (tick) => (tick === null ? "" : tick.toFixed(decimals));
+}
+
 function clock(seconds) {
   const text = new Date(seconds * 1000).toTimeString().slice(0, 8);
   return text.endsWith(":00") ? text.slice(0, 5) : text;
