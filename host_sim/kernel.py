@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
 
 import greenlet
+
+from .guard import guarded
+
+_T = TypeVar("_T")
 
 _FOREVER_S = 1e12
 
@@ -73,6 +77,13 @@ class Kernel:
         self.loop: asyncio.AbstractEventLoop = self._virtual or asyncio.new_event_loop()
         self.epoch_ms = epoch_ms if epoch_ms is not None else time.time_ns() // 1_000_000
         self._start_s = self.loop.time()
+        self.running: Fibre | None = None
+        self.calls = 0  # by all firmware: what the guard takes for a sign of life
+
+    def run(self, main: Coroutine[Any, Any, _T]) -> _T:
+        """Run the loop until `main` is done, under the guard against firmware that never calls the board."""
+        with guarded(self):
+            return self.loop.run_until_complete(main)
 
     def now_us(self) -> int:
         """True time since the start, in microseconds."""
@@ -106,8 +117,11 @@ class Fibre:
     # Dropping a suspended greenlet would run its clean-up: those of cut boards are kept for good.
     _graveyard: ClassVar[list[greenlet.greenlet]] = []
 
-    def __init__(self, kernel: Kernel, function: Callable[[], object]) -> None:
+    def __init__(
+        self, kernel: Kernel, function: Callable[[], object], hangs: Callable[[], None] = lambda: None
+    ) -> None:
         self._kernel = kernel
+        self.hangs = hangs  # called when it computes and computes; abandon it there
         self._greenlet = greenlet.greenlet(function)
         self._handle: asyncio.Handle | None = None
         self._parked = True
@@ -121,7 +135,9 @@ class Fibre:
         self._parked = False
         if not self.abandoned:
             self._greenlet.parent = greenlet.getcurrent()
+            self._kernel.running = self
             self._greenlet.switch()
+            self._kernel.running = None
 
     def park(self, until_us: int | None = None) -> None:
         """From inside: give way until `wake`, or until `until_us` of true time."""

@@ -30,7 +30,7 @@ def held_rows(memory: bytes, sector_bytes: int, start_ms: int) -> Iterator[Row]:
         return
     blocks: Any = RamBlocks(len(memory), sector_bytes)
     blocks._mem[:] = memory
-    ring: Any = Ring(blocks, sector_bytes - HEADER_BYTES - 8)
+    ring: Any = Ring(blocks, sector_bytes - 64)
     sequences = []
     for at in range(0, len(memory), sector_bytes):
         magic, sequence = struct.unpack_from("<4sI", memory, at)

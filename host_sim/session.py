@@ -44,7 +44,7 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
     """Run until the time is over or Ctrl-C; 0 when nothing was lost or stored twice, else 1."""
     world = World(options.seed, options.store, options.target, port=options.port, virtual=options.virtual)
     started = time.monotonic()
-    verdict = world.kernel.loop.run_until_complete(_run(world, options, as_demo))
+    verdict = world.kernel.run(_run(world, options, as_demo))
     wall_s = time.monotonic() - started
     board_s = world.kernel.now_us() / 1e6
     board = world.placements[0].board
@@ -163,7 +163,7 @@ class GatewaySession:
         self._server = GatewayServer(app, host, port)
 
     def run(self) -> int:
-        self._kernel.loop.run_until_complete(self._serve())
+        self._kernel.run(self._serve())
         return 0
 
     async def _serve(self) -> None:

@@ -26,6 +26,9 @@ class Witness:
     def end(self, board: Board, accepted: bool) -> None:
         self.journal.end(accepted)
 
+    def cut(self, board: Board) -> None:
+        self.journal.cut()
+
     def ring(
         self,
         board: Board,

@@ -168,7 +168,6 @@ class World:
         for placement in self.placements:
             await placement.board.report()
             placement.board.power_off()
-            placement.witness.journal.cut()
         await asyncio.sleep(_SETTLE_S)
         verdict = self.verdict()
         if self.server is not None:

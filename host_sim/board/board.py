@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from ..guard import FirmwareHangs
 from ..kernel import Fibre, Kernel
 from . import net
 from .clocks import Clocks, Timers
@@ -26,9 +27,10 @@ _FREE = ("files.", "host.", "setup.")
 # The simulator's own timer: its callback makes the clients tell what they hold.
 _REPORT_TIMER = -1000
 
-RESET_POWER_ON = 1  # machine.PWRON_RESET of MicroPython's ESP32 port
-RESET_HARD = 2
+RESET_POWER_ON = 1  # reset causes of MicroPython's ESP32 port
+RESET_WDT = 3  # the watchdog, and the brown-out detector
 RESET_DEEPSLEEP = 4
+RESET_SOFT = 5  # machine.reset(): the IDF's software reset
 
 
 class Recorder(Protocol):
@@ -36,6 +38,7 @@ class Recorder(Protocol):
 
     def begin(self, board: Board, method: str, arguments: str) -> None: ...
     def end(self, board: Board, accepted: bool) -> None: ...
+    def cut(self, board: Board) -> None: ...
     def ring(
         self,
         board: Board,
@@ -88,10 +91,12 @@ class Board:
         self.recorder = recorder
         self.reset_cause = RESET_POWER_ON
         self.boots = 0
-        self.calls = 0
         self.error: BaseException | None = None
         self.reported: Callable[[], None] = lambda: None
         self._make_vm = make_vm
+        self.rtc_memory = b""
+        self._waking: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
         self._vm: Vm | None = None
         self._fibre: Fibre | None = None
         self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
@@ -104,26 +109,56 @@ class Board:
 
     def power_on(self) -> None:
         self.clocks.power_on(self.kernel.now_us())
+        self.rtc_memory = b""
         self._boot(RESET_POWER_ON)
 
     def power_off(self) -> None:
         """Cut the power: nothing of the firmware runs after this. From inside it does not return."""
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        self._stop()
+
+    def reset(self, cause: int, after_us: int = 0) -> None:
+        """Stop, and boot again after `after_us`; the RTC and its memory live on. From inside: no return."""
+        at_us = self.now_us() + after_us
+        if self._waking is not None:
+            self._waking.cancel()
+        self._waking = self.kernel.call_at(at_us, lambda: self._reboot(cause))
+        self._stop()
+
+    def brown_out(self, down_us: int) -> None:
+        """The supply sags and comes back: an ESP32's brown-out detector resets it until it holds."""
+        self.reset(RESET_WDT, down_us)
+
+    def feed(self, timeout_us: int | None) -> None:
+        """Start or feed the watchdog; None stops it, which only a reset can do."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if timeout_us is not None:
+            self._watchdog = self.kernel.call_at(self.now_us() + timeout_us, lambda: self.reset(RESET_WDT))
+
+    @property
+    def is_on(self) -> bool:
+        return self._vm is not None
+
+    def _stop(self) -> None:
         fibre, vm = self._fibre, self._vm
         self._fibre = self._vm = None
+        self.feed(None)
         self.timers.clear()
         self.net.power_off()
         self.wifi.reset()
+        if self.recorder is not None:
+            self.recorder.cut(self)
         if vm is not None:
             vm.kill()
         if fibre is not None:
             fibre.abandon()
 
-    def reset(self, cause: int) -> None:
-        """Restart, as `machine.reset()` does: from the firmware, which does not get an answer."""
-        self.kernel.loop.call_soon(lambda: self._reboot(cause))
-        self.power_off()
-
     def _reboot(self, cause: int) -> None:
+        self._waking = None
         self.clocks.reset(self.kernel.now_us())
         self._boot(cause)
 
@@ -133,7 +168,7 @@ class Board:
         self._lag_us = 0
         self._turn_us = self.kernel.now_us()
         self._vm = self._make_vm()
-        self._fibre = Fibre(self.kernel, self._run)
+        self._fibre = Fibre(self.kernel, self._run, self._hangs)
         self._fibre.start()
 
     def _run(self) -> None:
@@ -141,8 +176,16 @@ class Board:
         try:
             self._vm.run(self)
         except Exception as e:  # the simulator's own fault: the run must not look like a quiet board
-            self.error = e
-            print(f"{self.config.name}: the simulator failed: {type(e).__name__}: {e}", file=sys.stderr)
+            self._fail(e)
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        print(f"{self.config.name}: {type(error).__name__}: {error}", file=sys.stderr)
+
+    def _hangs(self) -> None:
+        """Called in the firmware's fibre by the guard; does not return."""
+        self._fail(FirmwareHangs())
+        self._stop()
 
     async def report(self) -> bool:
         """Have the firmware's clients tell `recorder` what they hold; False when none answers in 5 s."""
@@ -166,6 +209,13 @@ class Board:
     def now_us(self) -> int:
         """True time, with what the calls since the last turn have cost."""
         return self.kernel.now_us() + self._lag_us
+
+    def spend(self, us: int) -> None:
+        """The hardware is busy for `us`, and the firmware with it; in real time it takes what it takes."""
+        if self.kernel.virtual:
+            self._lag_us += us
+            if self._lag_us >= _TURN_US:
+                self.park(self.now_us())
 
     def wake(self) -> None:
         if self._fibre is not None:
@@ -203,13 +253,11 @@ class Board:
 
         Raises `OSError` with the number that the firmware shall see; then timers wait for the next call.
         """
-        self.calls += 1
+        self.kernel.calls += 1
         function, free = self._operations[operation]
         if not free:
             if self.kernel.virtual:
-                self._lag_us += self.config.call_us
-                if self._lag_us >= _TURN_US:
-                    self.park(self.now_us())
+                self.spend(self.config.call_us)
             elif self.kernel.now_us() - self._turn_us >= _TURN_US:
                 self._give_turn()
         result = function(*arguments)

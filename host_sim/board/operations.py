@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import net
-from .board import RESET_HARD, Board
+from .board import RESET_DEEPSLEEP, RESET_SOFT, Board
 
 _I2C_US_PER_BYTE = 25  # nine bits at 400 kHz
 
@@ -83,7 +83,18 @@ class _Machine:
         return self._board.reset_cause
 
     def reset(self) -> None:
-        self._board.reset(RESET_HARD)
+        self._board.reset(RESET_SOFT)
+
+    def deep_sleep(self, us: int | None) -> None:
+        """Sleep for `us` of the board's own clock, or for ever; the boot after it says so."""
+        board = self._board
+        if us is None:
+            board.power_off()
+        else:
+            board.reset(RESET_DEEPSLEEP, board.clocks.true_us(us))
+
+    def watchdog(self, timeout_ms: int) -> None:
+        self._board.feed(timeout_ms * 1000)
 
     def random_bits(self, n: int) -> int:
         return self._board.rng.getrandbits(n) if n else 0

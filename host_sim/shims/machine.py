@@ -32,6 +32,10 @@ def idle():
     call("time.sleep", 1000, None)
 
 
+def deepsleep(time_ms=None):
+    call("machine.deep_sleep", None if time_ms is None else time_ms * 1000)
+
+
 def lightsleep(ms=0):
     import time
 
@@ -145,8 +149,15 @@ class RTC:
 
 
 class WDT:
+    """Once started it cannot be stopped."""
+
     def __init__(self, id=0, timeout=5000):
-        pass
+        if id:
+            raise ValueError
+        if timeout <= 0:
+            raise ValueError("WDT timeout too short")
+        self._timeout_ms = timeout
+        self.feed()
 
     def feed(self):
-        pass
+        call("machine.watchdog", self._timeout_ms)

@@ -10,19 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..board.board import Board
+from ..guard import WALL_GUARD_S, FirmwareHangs
 from ..node import find_node, npm_file
 
 _HERE = Path(__file__).parent
 _SHIMS = _HERE.parent / "shims"
 _BUILD = "@micropython/micropython-webassembly-pyscript/micropython.mjs"
-# In virtual time firmware that calls nothing stops the world: after this it is said to hang.
-WALL_GUARD_S = 60.0
-
-
-class FirmwareHangs(RuntimeError):
-    """The firmware computes without ever calling the board."""
-
-
 class MicroPythonVm:
     """The `micropython` VM: one boot of one board.
 
@@ -80,7 +73,7 @@ class MicroPythonVm:
         kernel = self._board.kernel
         if kernel.virtual:
             if not select.select([self._requests], [], [], WALL_GUARD_S)[0]:
-                raise FirmwareHangs(f"the firmware called nothing for {WALL_GUARD_S:.0f} s of real time")
+                raise FirmwareHangs
         else:
             kernel.loop.add_reader(self._requests, self._board.wake)
             self._board.park(None)

@@ -57,7 +57,7 @@ def simulate(
             disturbance.result()
         return await world.finish()
 
-    verdict = world.kernel.loop.run_until_complete(run())
+    verdict = world.kernel.run(run())
     assert world.placements[0].board.error is None
     return Outcome(world, verdict, "".join(console))
 
