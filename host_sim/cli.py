@@ -7,10 +7,11 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
+from .durations import seconds_of
 from .node import MissingTool
 from .session import GatewaySession, RunOptions, run_session
 from .world import ROOT, Target
@@ -24,24 +25,15 @@ _PORT = click.IntRange(0, 65535)
 
 
 class _Duration(click.ParamType[float]):
-    """Seconds, out of `90`, `30s`, `10m`, `2h` or `7d`."""
-
     name = "duration"
-    _UNITS: ClassVar[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value)
-        unit = self._UNITS.get(text[-1:], 0)
         try:
-            seconds = float(text[:-1]) * unit if unit else float(text)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds <= _DURATION_MAX_S:
-            self.fail(f"{text!r} is no duration such as 90, 30s, 10m, 2h or 7d, at most 366d", param, ctx)
-        return seconds
+            return seconds_of(value)
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
 
 
-_DURATION_MAX_S = 366 * 86400
 _PATH = click.Path(exists=True, path_type=Path)
 _vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
 _seconds = click.option(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
 from .board.board import Board, Vm
 from .board.config import load_board
 from .board.net import Dialer
 from .board.traces import make_trace
 from .dialers import RealDialer
+from .director import Director
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .journal import Row, Verdict, compare
 from .kernel import Kernel
+from .scenario import Scenario
 from .virtual_net import VirtualNet
 from .wire import Wires
 from .witness import Witness
@@ -47,6 +51,7 @@ class Placement:
     witness: Witness
     wires: Wires
     sensor: BME280
+    sensor_address: int = BME280_ADDRESS
 
 
 def make_vm_factory(name: str) -> Callable[[], Vm]:
@@ -86,6 +91,8 @@ class World:
         self.placements: list[Placement] = []
         self.store: Store | None = None
         self.gateway: Gateway | None = None
+        self.answers = ScriptedAnswers()
+        self.gateway_skew_ms = 0  # what the gateway's clock is ahead of true time
         self.server: GatewayServer | None = None
         self._target = target
         if target is None:
@@ -100,11 +107,53 @@ class World:
     def _open_gateway(self, host: str, port: int) -> None:
         assert self.store is not None
         settings = Settings(keys={self._api_key: Grant()})
-        self.gateway = create_app(settings, self.store, self.kernel.unix_ms, self._rng)
+        self.gateway = create_app(settings, self.store, self._gateway_ms, self._rng)
+        self.gateway.script = self.answers
         if self.kernel.virtual:
             self._factory = protocol_factory(self.gateway)
         else:
             self.server = GatewayServer(self.gateway, host, port)
+
+    def _gateway_ms(self) -> int:
+        return self.kernel.unix_ms() + self.gateway_skew_ms
+
+    def stop_gateway(self) -> None:
+        """The gateway's process dies; its store keeps what was committed."""
+        if self.server is not None:
+            self.server.kill()
+        elif self.gateway is not None:
+            self._net.stop(*VIRTUAL_GATEWAY)
+            self._factory.kill()
+
+    def restart_gateway(self) -> None:
+        """A new process on the same store and address, with no memory of connections, keys or limits."""
+        if self.server is not None:
+            self._open_gateway(self.server.host, self.server.port)
+            self.kernel.loop.create_task(self.server.start())
+        elif self.gateway is not None:
+            self._open_gateway(*VIRTUAL_GATEWAY)
+            self._net.listen(*VIRTUAL_GATEWAY, self._factory)
+
+    def abort_connections(self) -> None:
+        """The gateway drops every connection without a word."""
+        if self.gateway is not None and self.server is None:
+            self._factory.kill()
+
+    def direct(self, placement: Placement, scenario: Scenario, duration_s: float) -> Director:
+        """Make `scenario` happen to a board in the `duration_s` from now."""
+        rng = random.Random(f"{self.seed}/scenario")
+        return Director(self, placement, scenario, duration_s, rng)
+
+    def digests(self) -> dict[str, str]:
+        """Of the boards' files, of what their firmware sent and received, and of what is stored."""
+        boards = [placement.board for placement in self.placements]
+        rows = sorted(map(str, self.store.rows())) if self.store is not None else []
+        parts = {
+            "flash": [board.files.digest() for board in boards],
+            "frames": [board.net.digest() for board in boards],
+            "rows": rows,
+        }
+        return {name: hashlib.sha256("\n".join(part).encode()).hexdigest() for name, part in parts.items()}
 
     async def start(self) -> Target:
         """Start the gateway, if there is one here; where boards shall send."""

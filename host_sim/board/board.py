@@ -94,7 +94,10 @@ class Board:
         self.error: BaseException | None = None
         self.reported: Callable[[], None] = lambda: None
         self._make_vm = make_vm
+        self.powered = False
         self.rtc_memory = b""
+        self.exhausted: str | None = None  # "network" or "python"
+        self._watched: dict[str, list[list[Any]]] = {}
         self._waking: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._vm: Vm | None = None
@@ -108,12 +111,18 @@ class Board:
     # power
 
     def power_on(self) -> None:
+        """Boot from nothing; without effect on a board that has power."""
+        if self.powered:
+            return
+        self.powered = True
         self.clocks.power_on(self.kernel.now_us())
+        self.i2c.power_cycle()
         self.rtc_memory = b""
         self._boot(RESET_POWER_ON)
 
     def power_off(self) -> None:
         """Cut the power: nothing of the firmware runs after this. From inside it does not return."""
+        self.powered = False
         if self._waking is not None:
             self._waking.cancel()
             self._waking = None
@@ -128,8 +137,23 @@ class Board:
         self._stop()
 
     def brown_out(self, down_us: int) -> None:
-        """The supply sags and comes back: an ESP32's brown-out detector resets it until it holds."""
-        self.reset(RESET_WDT, down_us)
+        """The supply sags and comes back: an ESP32's brown-out detector holds it in reset meanwhile."""
+        if self.powered:
+            self.reset(RESET_WDT, down_us)
+
+    def press_reset(self) -> None:
+        """The EN pin: to an ESP32 a power-on, RTC included."""
+        self.kernel.loop.call_soon(self.power_on)
+        self.power_off()
+
+    def watch_call(self, operation: str, nth: int, callback: Callable[[], None]) -> None:
+        """Call `callback` in the firmware's fibre when `operation` is called the `nth` time from now.
+
+        Raises `ValueError` for an operation that no board has.
+        """
+        if operation not in self._operations:
+            raise ValueError(f"call {operation!r} is none of {', '.join(sorted(self._operations))}")
+        self._watched.setdefault(operation, []).append([nth, callback])
 
     def feed(self, timeout_us: int | None) -> None:
         """Start or feed the watchdog; None stops it, which only a reset can do."""
@@ -138,10 +162,6 @@ class Board:
             self._watchdog = None
         if timeout_us is not None:
             self._watchdog = self.kernel.call_at(self.now_us() + timeout_us, lambda: self.reset(RESET_WDT))
-
-    @property
-    def is_on(self) -> bool:
-        return self._vm is not None
 
     def _stop(self) -> None:
         fibre, vm = self._fibre, self._vm
@@ -255,6 +275,10 @@ class Board:
         """
         self.kernel.calls += 1
         function, free = self._operations[operation]
+        if operation in self._watched:
+            self._count_watched(operation)
+        if self.exhausted is not None:
+            self._meet_exhaustion(operation)
         if not free:
             if self.kernel.virtual:
                 self.spend(self.config.call_us)
@@ -265,6 +289,20 @@ class Board:
         if due_us is None or due_us > self.now_us():
             return result, None
         return result, self.timers.take_due(self.now_us())
+
+    def _count_watched(self, operation: str) -> None:
+        for entry in list(self._watched[operation]):
+            entry[0] -= 1
+            if entry[0] <= 0:
+                self._watched[operation].remove(entry)
+                entry[1]()
+
+    def _meet_exhaustion(self, operation: str) -> None:
+        """What allocates fails: buffers of the network stack with ENOMEM, Python objects with MemoryError."""
+        if self.exhausted == "network" and operation in ("sockets.open", "sockets.connect", "sockets.send"):
+            raise OSError(net.ENOMEM)
+        if self.exhausted == "python" and operation.startswith(("sockets.", "machine.i2c")):
+            raise MemoryError
 
     def _give_turn(self) -> None:
         assert self._fibre is not None

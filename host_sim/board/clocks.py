@@ -20,17 +20,27 @@ class Clocks:
         self.power_on(0)
 
     def power_on(self, now_us: int) -> None:
-        self._power_on_us = now_us
-        self._boot_us = now_us
-        self._rtc_us = 0  # what the RTC showed when it was set, since the epoch
-        self._rtc_set_at_us = now_us
+        self._since_us = now_us  # true time up to which the two below are counted
+        self._uptime_us = 0.0
+        self._rtc_us = 0.0
 
     def reset(self, now_us: int) -> None:
         """Ticks start anew at every reset, the RTC goes on."""
-        self._boot_us = now_us
+        self._count(now_us)
+        self._uptime_us = 0.0
+
+    def set_drift(self, now_us: int, drift_ppm: float) -> None:
+        """From now on the crystal is so much too fast."""
+        self._count(now_us)
+        self._rate = 1.0 + drift_ppm / 1e6
+
+    def _count(self, now_us: int) -> None:
+        self._uptime_us = self.uptime_us(now_us)
+        self._rtc_us = self.rtc_us(now_us)
+        self._since_us = now_us
 
     def uptime_us(self, now_us: int) -> int:
-        return int((now_us - self._boot_us) * self._rate)
+        return int(self._uptime_us + (now_us - self._since_us) * self._rate)
 
     def ticks_us(self, now_us: int) -> int:
         return self.uptime_us(now_us) + self._config.ticks_start_ms * 1000
@@ -40,11 +50,11 @@ class Clocks:
 
     def rtc_us(self, now_us: int) -> int:
         """Microseconds since the board's epoch, as far as it knows."""
-        return self._rtc_us + int((now_us - self._rtc_set_at_us) * self._rate)
+        return int(self._rtc_us + (now_us - self._since_us) * self._rate)
 
     def set_rtc_us(self, now_us: int, rtc_us: int) -> None:
+        self._count(now_us)
         self._rtc_us = rtc_us
-        self._rtc_set_at_us = now_us
 
     def true_us(self, board_us: int) -> int:
         """How long true time takes until the board has counted `board_us`."""

@@ -6,6 +6,7 @@ Files from the host are read when they are first opened and never written back.
 from __future__ import annotations
 
 import errno
+import hashlib
 from pathlib import Path, PurePosixPath
 
 FILES_MAX = 4096
@@ -87,6 +88,13 @@ class BoardFiles:
         paths = sorted([*self._files, *(self._directories - {"/"})])
         entries = [p for p in paths if str(PurePosixPath(p).parent) == path]
         return [(PurePosixPath(p).name, *self.stat(p)) for p in entries]
+
+    def digest(self) -> str:
+        """Of all paths and contents."""
+        digest = hashlib.sha256()
+        for path in sorted(self._files):
+            digest.update(path.encode() + b"\0" + self.read(path) + b"\0")
+        return digest.hexdigest()
 
     def mkdir(self, path: str) -> None:
         path = self.normal(path)

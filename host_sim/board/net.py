@@ -6,10 +6,12 @@ inside this process. Error numbers are newlib's, as MicroPython's ESP32 port rai
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
 EAGAIN = 11
+ENOMEM = 12
 ENOTSOCK = 88
 ENFILE = 23
 ECONNRESET = 104
@@ -164,7 +166,7 @@ class NetStack:
         self._changed = changed
         self._sockets: dict[int, Socket] = {}
         self._next = 1
-        self.opened = 0
+        self._heard = hashlib.sha256()
 
     def open(self) -> int:
         if len(self._sockets) >= SOCKETS_MAX:
@@ -172,8 +174,16 @@ class NetStack:
         number = self._next
         self._next += 1
         self._sockets[number] = Socket(self._changed)
-        self.opened += 1
         return number
+
+    def note(self, direction: bytes, data: bytes) -> None:
+        """What the firmware sent or received, above TLS, goes into the digest."""
+        self._heard.update(direction)
+        self._heard.update(data)
+
+    def digest(self) -> str:
+        """Of all bytes that the firmware has sent and received."""
+        return self._heard.hexdigest()
 
     @property
     def open_sockets(self) -> int:

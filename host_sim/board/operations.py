@@ -199,6 +199,7 @@ class _Sockets:
             return sent[0] > 0
 
         self._wait(socket, some)
+        self._net.note(b">", data[: sent[0]])
         return sent[0]
 
     def recv(self, number: int, n: int) -> bytes:
@@ -211,7 +212,9 @@ class _Sockets:
             return found[0] is not None
 
         self._wait(socket, some)
-        return found[0] or b""
+        data = found[0] or b""
+        self._net.note(b"<", data)
+        return data
 
     def _wait(self, socket: net.Socket, done: Callable[[], bool]) -> None:
         if done():

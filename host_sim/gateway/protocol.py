@@ -169,6 +169,13 @@ class ProtocolFactory:
         """Open connections, HTTP and WebSocket together."""
         return len(self._state.connections)
 
+    def kill(self) -> None:
+        """End all connections at once and tell nobody, as when the process dies."""
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        for task in list(self._state.tasks):
+            task.cancel()
+
     async def close(self, grace_s: float = 1.0) -> None:
         """End all connections: idle ones at once, busy ones after their answer or `grace_s`."""
         for connection in list(self._state.connections):

@@ -73,6 +73,13 @@ class GatewayServer:
                 _log.debug("port %d is in use", port)
         raise AssertionError("unreachable")
 
+    def kill(self) -> None:
+        """Stop listening and end all connections, as when the process dies; `start` begins anew."""
+        if self._server is not None and self._factory is not None:
+            self._server.close()
+            self._factory.kill()
+            self._server = None
+
     async def stop(self, grace_s: float = 1.0) -> None:
         """Stop listening and end all connections, waiting at most `grace_s` for open answers."""
         if self._server is None or self._factory is None:

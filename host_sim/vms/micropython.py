@@ -16,6 +16,8 @@ from ..node import find_node, npm_file
 _HERE = Path(__file__).parent
 _SHIMS = _HERE.parent / "shims"
 _BUILD = "@micropython/micropython-webassembly-pyscript/micropython.mjs"
+
+
 class MicroPythonVm:
     """The `micropython` VM: one boot of one board.
 
@@ -89,6 +91,8 @@ class MicroPythonVm:
             answer = [1, list(e.args), due]
         except ValueError as e:
             answer = [2, str(e), due]
+        except MemoryError:
+            answer = [3, None, due]
         os.write(self._answers, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
 
     def kill(self) -> None:

@@ -273,7 +273,10 @@ def unix_seconds(date):
         hour, minute, second = int(date[17:19]), int(date[20:22]), int(date[23:25])
     except (ValueError, TypeError):
         return None
-    if not (0 < day < 32 and 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 61) or date[25:] != b" GMT":
+    if (
+        not (0 < day < 32 and 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 61)
+        or date[25:] != b" GMT"
+    ):
         return None
     # Days of the civil calendar, with years that begin in March so that leap days come last.
     shifted = year - 1 if month < 2 else year

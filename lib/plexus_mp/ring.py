@@ -83,7 +83,10 @@ class Ring:
     def _check_sizes(self, page_bytes):
         if self._count < 2:
             raise ValueError("ring_bytes must hold at least two sectors")
-        if page_bytes > COMMIT_MAX or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES + _STEP > self._size:
+        if (
+            page_bytes > COMMIT_MAX
+            or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES + _STEP > self._size
+        ):
             raise ValueError(
                 "page_bytes must leave 48 bytes of sector_bytes (%d), and be below 16 KiB" % self._size
             )

@@ -25,7 +25,17 @@ _FLOATS = (
     16777217.0,
     9007199254740993.0,
 )
-_TEXTS = ("", "a", "on", 'quote"back\\slash', "tab\tline\nbell\x07\x1f", "Grüße", "温度 °C", "\U0001f321", "</script>")
+_TEXTS = (
+    "",
+    "a",
+    "on",
+    'quote"back\\slash',
+    "tab\tline\nbell\x07\x1f",
+    "Grüße",
+    "温度 °C",
+    "\U0001f321",
+    "</script>",
+)
 
 
 class Gen:

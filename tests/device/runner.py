@@ -18,7 +18,9 @@ def load(name):
 
 
 def names(module):
-    return sorted([name for name in dir(module) if name.startswith("test_") and callable(getattr(module, name))])
+    return sorted(
+        [name for name in dir(module) if name.startswith("test_") and callable(getattr(module, name))]
+    )
 
 
 def run_one(module, name):

@@ -151,7 +151,8 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next():
 
 def test_timeouts():
     for pieces in ((), (b"HTTP/1.1 200 OK\r\n",), (_LENGTH[:-1],), (b"HTTP/1.1 100 C\r\n\r\n",)):
-        with fakes.Ticks((1 << 30) - 500) as ticks, fakes.Network(lambda wire, _: wire.answer(*pieces)) as network:
+        near_wrap = (1 << 30) - 500
+        with fakes.Ticks(near_wrap) as ticks, fakes.Network(lambda wire, _: wire.answer(*pieces)) as network:
             http = _http()
             assert _post(http) == 0
             ticks.advance(10_000)

@@ -76,7 +76,9 @@ def test_batches_of_more_series_than_are_remembered():
                 ticks.advance(g.below(2))
                 points = [("m%d" % g.below(90), g.a_number()) for _ in range(g.between(60, 150))]
                 assert device.batch(points)
-                wanted += [("metric", metric, value, None, None, device.unix_ms()) for metric, value in points]
+                wanted += [
+                    ("metric", metric, value, None, None, device.unix_ms()) for metric, value in points
+                ]
             _compare(device.drain(), wanted)
 
     gen.for_seeds(4, check)
@@ -171,7 +173,11 @@ def _refused():
         (("m", object()), TypeError, ("value",)),
         (("m", "text", None, None, METRIC), PlexusError, ("value", "metric", "str")),
         (("m", True, None, None, METRIC), PlexusError, ("value", "metric", "bool")),
-        (("m", "x" * 250, {"k%d" % i: "v" * 200 for i in range(16)}), PlexusError, ("page_bytes", "frame_bytes")),
+        (
+            ("m", "x" * 250, {"k%d" % i: "v" * 200 for i in range(16)}),
+            PlexusError,
+            ("page_bytes", "frame_bytes"),
+        ),
     )
 
 

@@ -60,7 +60,9 @@ def test_first_found_wins():
 
 
 def test_every_setting_of_the_client():
-    with sources({"PLEXUS_API_KEY": _KEY}, {"gateway_url": "http://gw:1234/x", "source_id": "from-file"}, Board):
+    with sources(
+        {"PLEXUS_API_KEY": _KEY}, {"gateway_url": "http://gw:1234/x", "source_id": "from-file"}, Board
+    ):
         px = Plexus(tick_ms=0)
         assert px.source_id == "from-file"
         assert px.send("m", 1) and px.buffer_size() == 1

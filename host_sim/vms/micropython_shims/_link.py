@@ -24,6 +24,8 @@ def exchange(operation, arguments):
         raise OSError(*value)
     if status == 2:
         raise ValueError(value)
+    if status == 3:
+        raise MemoryError
     if isinstance(value, dict):
         value = unhexlify(value["x"])
     return value, due
