@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plexus_mp.blocks import RamBlocks
-from plexus_mp.points import Decoder
+from plexus_mp.decoder import Decoder
 from plexus_mp.ring import HEADER_BYTES, Ring
 
 from .journal import Row

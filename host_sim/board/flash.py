@@ -1,6 +1,5 @@
 """NOR flash: programming clears bits, erasing sets a sector, power may go in between.
 
-Content is kept per sector and only where it is not erased; snapshots share sectors until they are written.
 Everything random is a function of the flash's seed and of the number of the operation it happens to, so a run
 from a snapshot meets the same faults as the run that made it.
 """
@@ -8,34 +7,30 @@ from a snapshot meets the same faults as the run that made it.
 from __future__ import annotations
 
 import errno
-import hashlib
 import random
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
+from .flash_cells import FLASH_BYTES, SECTOR_BYTES, Cells, Snapshot
 from .flash_faults import (
     BAD_KINDS,
     ERASE_ERROR,
     ERASE_NOOP,
-    GARBLED,
+    ERASE_TEARS,
     PROGRAM_ERROR,
     PROGRAM_NOOP,
+    PROGRAM_TEARS,
     READ_ERROR,
-    UNIT_BYTES,
-    UNTOUCHED,
-    WRITTEN,
     Change,
     Cut,
     PowerCut,
     Unsynced,
+    torn_bytes,
+    torn_erase,
+    torn_units,
 )
 
-FLASH_BYTES: Final = 4 << 20
-SECTOR_BYTES: Final = 4096
 PAGE_BYTES: Final = 256
-FLASH_BYTES_MAX: Final = 128 << 20
 # Winbond W25Q32JV datasheet, AC electrical characteristics: t_PP 0.4 ms typical and 3 ms at most, t_SE 45 ms
 # typical and 400 ms at most. A page costs more than its t_PP by the transfer and the driver's polling.
 PROGRAM_PAGE_US: Final = 1000
@@ -43,23 +38,9 @@ ERASE_US: Final = 45_000
 
 _NEVER: Final = 1 << 62
 _from_bytes = int.from_bytes
-_TRAILER: Final = struct.Struct("<8sQQQ")  # magic, seed, operations, programmed bytes; then erases per sector
-_MAGIC: Final = b"FLASHSIM"
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A flash at one moment; `restore` it into any flash of the same geometry, as often as wanted."""
-
-    geometry: tuple[int, int]
-    seed: int
-    sectors: tuple[bytearray | None, ...]
-    wear: tuple[int, ...]
-    counts: tuple[int, int, int, int]
-    unsynced: tuple[Change, ...]
-
-
-class Flash:
+class Flash(Cells):
     """`size` bytes in sectors of `sector_bytes`, programmed in multiples of `granularity` bytes.
 
     `encrypted` (or `encrypt`, for a part of it) is flash behind transparent encryption: units of 16 bytes,
@@ -67,8 +48,9 @@ class Flash:
     counted in `spoiled_units`. ValueError for sizes that do not fit.
 
     `operations` counts programs and erases, `reads` reads, `programmed_bytes` what was programmed, `wear` the
-    erases of each sector. `on_busy(us)` is told how long the chip takes; `on_cut()` that the power is gone: it
-    must not return. Without it a cut raises PowerCut.
+    erases of each sector; after `endurance_cycles` of them it goes bad in the way of `worn_kind`. `on_busy(us)`
+    is told how long the chip takes; `on_cut()` that the power is gone: it must not return. Without it a cut
+    raises PowerCut.
     """
 
     def __init__(
@@ -79,54 +61,29 @@ class Flash:
         encrypted: bool = False,
         rng: random.Random | None = None,
     ) -> None:
-        _check_geometry(size, sector_bytes, granularity)
-        self.size = size
-        self.sector_bytes = sector_bytes
-        self.count = size // sector_bytes
-        self.granularity = granularity
+        super().__init__(size, sector_bytes, granularity, rng or random.Random(0))
         self.program_page_us = PROGRAM_PAGE_US
         self.erase_us = ERASE_US
-        self.on_busy: Callable[[int], None] | None = None
-        self.on_cut: Callable[[], object] | None = None
-        self._seed = (rng or random.Random(0)).getrandbits(64)
-        self._encrypted = bytearray(self.count)
-        self._noise: dict[int, bytes] = {}
-        self._erased = b"\xff" * sector_bytes
-        self._sectors: list[bytearray | None] = [None] * self.count
-        self._shared = bytearray(self.count)  # a snapshot holds the sector's bytes too
-        self._fast = bytearray(self.count)  # the sector may be programmed with no more ado
-        self.wear = [0] * self.count
-        self.operations = self.reads = self.programmed_bytes = self.spoiled_units = 0
         self.endurance_cycles: int | None = None
         self.worn_kind = ERASE_ERROR
-        self._unsynced = Unsynced(0)
+        self.on_busy: Callable[[int], None] | None = None
+        self.on_cut: Callable[[], object] | None = None
         self._busy: tuple[int, bytes | None, tuple[Change, ...]] | None = None  # offset, data, how to undo it
-        self._rotted = 0
         self.clear_faults()
         if encrypted:
             self.encrypt(0, size)
 
-    def encrypt(self, offset: int, size: int) -> None:
-        """Put a range of whole sectors, still erased, behind encryption. ValueError for any other range."""
-        sectors = range(offset // self.sector_bytes, (offset + size) // self.sector_bytes)
-        if offset % self.sector_bytes or size % self.sector_bytes or not 0 <= offset <= self.size - size:
-            raise ValueError(f"encryption covers whole sectors, not {size} bytes at {offset:#x}")
-        if any(self._sectors[sector] is not None for sector in sectors):
-            raise ValueError("only erased sectors can be put behind encryption")
-        for sector in sectors:
-            self._encrypted[sector] = 1
-
-    # reading
+    # operations
 
     def read(self, offset: int, n: int) -> bytes:
         """`n` bytes at `offset`. OSError: EINVAL beyond the end, EIO where a fault wants it."""
+        sector_bytes = self.sector_bytes
+        start = offset % sector_bytes
         if offset < 0 or n < 0 or offset + n > self.size:
             raise OSError(errno.EINVAL, f"flash: {n} bytes at {offset:#x} end beyond {self.size:#x}")
         self.reads += 1
         if self._reads_watched:
             self._watch_read(offset, n)
-        sector_bytes = self.sector_bytes
-        start = offset % sector_bytes
         if start + n > sector_bytes or not n:
             return self.peek(offset, n)
         cells = self._sectors[offset // sector_bytes]
@@ -134,39 +91,13 @@ class Flash:
             return self._blank(offset // sector_bytes)[start : start + n]
         return bytes(cells[start : start + n])
 
-    def peek(self, offset: int, n: int) -> bytes:
-        """As `read`, for the host: no fault, no count, and nothing beyond the end."""
-        parts = []
-        end = min(offset + n, self.size)
-        while offset < end:
-            sector, start = divmod(offset, self.sector_bytes)
-            stop = min(self.sector_bytes, start + end - offset)
-            parts.append(self._content(sector)[start:stop])
-            offset += stop - start
-        return b"".join(parts)
-
     def _watch_read(self, offset: int, n: int) -> None:
         if self.reads in self._failing_reads:
             raise OSError(errno.EIO, f"flash: read {self.reads} fails")
-        for sector, start, data in self._pieces(offset, bytes(n)):
+        for sector, start, length in self._spans(offset, n):
             if self._bad.get(sector) == READ_ERROR:
                 raise OSError(errno.EIO, f"flash: sector {sector} cannot be read")
-            self._unsynced.settle((sector, start, data, None))
-
-    def _blank(self, sector: int) -> bytes:
-        """What the sector reads as when it is erased."""
-        if not self._encrypted[sector]:
-            return self._erased
-        noise = self._noise.get(sector)
-        if noise is None:
-            noise = self._noise[sector] = self._rng("blank", sector).randbytes(self.sector_bytes)
-        return noise
-
-    def _content(self, sector: int) -> bytes | bytearray:
-        cells = self._sectors[sector]
-        return self._blank(sector) if cells is None else cells
-
-    # programming
+            self._unsynced.settle((sector, start, bytes(length), None))
 
     def program(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Clear the bits at `offset` that are 0 in `data`; takes 1 ms for each page of 256 bytes it touches.
@@ -175,18 +106,14 @@ class Flash:
         EIO where a fault wants it.
         """
         n = len(data)
-        sector = offset // self.sector_bytes
-        start = offset % self.sector_bytes
+        sector_bytes = self.sector_bytes
+        start = offset % sector_bytes
         end = start + n
-        if (
-            self.operations + 1 >= self._watch
-            or offset < 0
-            or end > self.sector_bytes
-            or offset >= self.size
-            or not self._fast[sector]
-        ):
-            self._program_with_care(offset, bytes(data))
-            return
+        if self.operations + 1 >= self._watch or end > sector_bytes or not 0 <= offset < self.size:
+            return self._program_with_care(offset, bytes(data))
+        sector = offset // sector_bytes
+        if not self._fast[sector]:
+            return self._program_with_care(offset, bytes(data))
         self.operations += 1
         self.programmed_bytes += n
         cells = self._sectors[sector]
@@ -195,14 +122,15 @@ class Flash:
         both = _from_bytes(before, "little") & _from_bytes(data, "little")
         cells[start:end] = both.to_bytes(n, "little")
         if self.on_busy is not None:
-            self._take_program_time(offset, bytes(data), ((sector, start, bytes(data), before),))
+            data = bytes(data)
+            self._take_time(offset, data, ((sector, start, data, before),))
 
     def _program_with_care(self, offset: int, data: bytes) -> None:
         if offset < 0 or offset + len(data) > self.size:
             raise OSError(errno.EINVAL, f"flash: {len(data)} bytes at {offset:#x} end beyond {self.size:#x}")
-        pieces = list(self._pieces(offset, data))
+        pieces = self._pieces(offset, data)
         for sector, start, piece in pieces:
-            unit = max(self.granularity, UNIT_BYTES if self._encrypted[sector] else 1)
+            unit = self.unit_bytes(sector)
             if start % unit or len(piece) % unit:
                 raise ValueError(f"flash: {len(data)} bytes at {offset:#x} are not whole units of {unit}")
         cut = self._begin_operation()
@@ -215,71 +143,23 @@ class Flash:
             if bad == PROGRAM_ERROR:
                 raise OSError(errno.EIO, f"flash: sector {sector} cannot be programmed")
             if bad != PROGRAM_NOOP:
-                changes.append(self._put(sector, start, piece))
+                changes.append(self._noted((sector, start, piece, self._put(sector, start, piece))))
         self.programmed_bytes += len(data)
-        self._take_program_time(offset, data, tuple(changes))
+        self._take_time(offset, data, tuple(changes))
 
-    def _take_program_time(self, offset: int, data: bytes, changes: tuple[Change, ...]) -> None:
-        if self.on_busy is not None:
-            pages = (offset % PAGE_BYTES + len(data) + PAGE_BYTES - 1) // PAGE_BYTES
-            self._take_time(offset, data, changes, pages * self.program_page_us)
-
-    def _take_time(self, offset: int, data: bytes | None, changes: tuple[Change, ...], us: int) -> None:
-        """The chip is busy: a power cut in that time tears the operation."""
-        if self.on_busy is not None:
-            self._busy = (offset, data, changes)
-            self.on_busy(us)
-            self._busy = None
-
-    def _pieces(self, offset: int, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def _pieces(self, offset: int, data: bytes) -> list[tuple[int, int, bytes]]:
         """`data` by sectors: (sector, start in it, its bytes)."""
+        pieces = []
         at = 0
-        while at < len(data):
-            sector, start = divmod(offset + at, self.sector_bytes)
-            piece = data[at : at + self.sector_bytes - start]
-            yield sector, start, piece
-            at += len(piece)
+        for sector, start, length in self._spans(offset, len(data)):
+            pieces.append((sector, start, data[at : at + length]))
+            at += length
+        return pieces
 
-    def _own(self, sector: int) -> bytearray:
-        """The sector's bytes, to be changed."""
-        cells = self._sectors[sector]
-        if cells is None or self._shared[sector]:
-            cells = self._sectors[sector] = bytearray(self._content(sector))
-            self._shared[sector] = 0
-        self._fast[sector] = self.granularity == 1 and not self._encrypted[sector] and sector not in self._bad
-        return cells
-
-    def _put(self, sector: int, start: int, data: bytes) -> Change:
-        """Program within one sector."""
-        cells = self._own(sector)
-        change = (sector, start, data, bytes(cells[start : start + len(data)]))
-        if self._encrypted[sector]:
-            self._put_units(sector, start, data, [WRITTEN] * (len(data) // UNIT_BYTES))
-        else:
-            n = len(data)
-            both = _from_bytes(cells[start : start + n], "little") & _from_bytes(data, "little")
-            cells[start : start + n] = both.to_bytes(n, "little")
+    def _noted(self, change: Change) -> Change:
         if self._unsynced.limit:
             self._unsynced.add(change)
         return change
-
-    def _put_units(self, sector: int, start: int, data: bytes, fates: list[int]) -> None:
-        cells, blank = self._own(sector), self._blank(sector)
-        for i, fate in enumerate(fates):
-            at = start + i * UNIT_BYTES
-            here = slice(at, at + UNIT_BYTES)
-            old, new = bytes(cells[here]), data[i * UNIT_BYTES : (i + 1) * UNIT_BYTES]
-            if fate == UNTOUCHED or old == new:  # the same text has the same cipher: no bit changes
-                continue
-            twice = old != blank[here]
-            self.spoiled_units += twice
-            cells[here] = self._garbled(sector, at, old + new) if twice or fate == GARBLED else new
-
-    def _garbled(self, sector: int, at: int, what: bytes) -> bytes:
-        key = struct.pack("<QQQ", self._seed, sector, at)
-        return hashlib.blake2b(what, key=key, digest_size=UNIT_BYTES).digest()
-
-    # erasing
 
     def erase(self, sector: int) -> None:
         """Set all bits of `sector`; takes 45 ms. OSError: EINVAL beyond the end, EIO where a fault wants it."""
@@ -294,22 +174,10 @@ class Flash:
             raise OSError(errno.EIO, f"flash: sector {sector} cannot be erased")
         changes: tuple[Change, ...] = ()
         if bad != ERASE_NOOP:
-            changes = (self._clear(sector),)
-        self._take_time(sector * self.sector_bytes, None, changes, self.erase_us)
-
-    def _clear(self, sector: int) -> Change:
-        change = (sector, 0, None, self._sectors[sector])
-        self._set_cells(sector, None)
-        self._wear_out(sector)
-        if self._unsynced.limit:
-            self._unsynced.add(change)
-        return change
-
-    def _set_cells(self, sector: int, cells: bytearray | None) -> None:
-        """Bytes of which somebody else may hold a reference."""
-        self._sectors[sector] = cells
-        self._shared[sector] = 1
-        self._fast[sector] = 0
+            changes = (self._noted((sector, 0, None, self._sectors[sector])),)
+            self._set_cells(sector, None)
+            self._wear_out(sector)
+        self._take_time(sector * self.sector_bytes, None, changes)
 
     def _wear_out(self, sector: int) -> None:
         self.wear[sector] += 1
@@ -321,6 +189,19 @@ class Flash:
         self._unsynced.changes.clear()
         self._busy = None
 
+    def _take_time(self, offset: int, data: bytes | None, changes: tuple[Change, ...]) -> None:
+        """The chip is busy: a power cut in that time tears the operation."""
+        if self.on_busy is None:
+            return
+        if data is None:
+            us = self.erase_us
+        else:
+            pages = (offset % PAGE_BYTES + len(data) + PAGE_BYTES - 1) // PAGE_BYTES
+            us = pages * self.program_page_us
+        self._busy = (offset, data, changes)
+        self.on_busy(us)
+        self._busy = None
+
     # faults
 
     def clear_faults(self) -> None:
@@ -328,7 +209,7 @@ class Flash:
         self._cut: Cut | None = None
         self._failing: set[int] = set()
         self._failing_reads: set[int] = set()
-        self._bad: dict[int, str] = {}
+        self._bad.clear()
         self.reorder(0)
 
     def cut_at(
@@ -369,29 +250,46 @@ class Flash:
         self._unsynced = Unsynced(limit)
         self._look()
 
+    def restore(self, snapshot: Snapshot) -> None:
+        """Back to `snapshot`, seed included; planned faults stay. ValueError for one of another geometry."""
+        super().restore(snapshot)
+        self._busy = None
+        self._look()
+
     def _look(self) -> None:
-        """Where the next operation or read lies that needs more than the short way."""
+        """Find the next operation that may not take the short way."""
         planned = [n for n in self._failing if n > self.operations]
         if self._cut is not None and self._cut.operation > self.operations:
             planned.append(self._cut.operation)
         self._watch = 0 if self._unsynced.limit else min(planned, default=_NEVER)
-        self._reads_watched = bool(
-            self._unsynced.limit or self._failing_reads or READ_ERROR in self._bad.values()
-        )
+        unreadable = self._failing_reads or READ_ERROR in self._bad.values()
+        self._reads_watched = bool(unreadable or self._unsynced.limit)
 
     def _begin_operation(self) -> Cut | None:
         """Count it; the cut that is planned for it, if any."""
         self.operations += 1
         if self.operations < self._watch:
             return None
-        cut, failing = self._cut, self.operations in self._failing
+        cut = self._cut
         self._look()
         if cut is not None and cut.operation == self.operations:
             self._cut = None
             return cut
-        if failing:
+        if self.operations in self._failing:
             raise OSError(errno.EIO, f"flash: operation {self.operations} fails")
         return None
+
+    # power
+
+    def lose_power(self) -> None:
+        """The supply is gone: an operation under way is torn, unsynced ones are complete or never were."""
+        busy, self._busy = self._busy, None
+        if busy is not None:
+            self._undo(busy[2])
+            self._unsynced.changes = [c for c in self._unsynced.changes if c not in busy[2]]
+        self._lose_unsynced()
+        if busy is not None:
+            self._tear_busy(busy[0], busy[1], bool(busy[2]))
 
     def _cut_now(self) -> None:
         self.lose_power()
@@ -399,3 +297,62 @@ class Flash:
             raise PowerCut(f"power cut in flash operation {self.operations}")
         self.on_cut()
         raise AssertionError("on_cut returned: firmware would run without power")
+
+    def _lose_unsynced(self) -> None:
+        if not self._unsynced.changes:
+            return
+        made = self._unsynced.survivors(self._rng("survivors", self.operations))
+        self._undo(tuple(self._unsynced.changes))
+        self._unsynced.changes.clear()
+        for sector, start, data, _ in made:
+            if data is None:
+                self._set_cells(sector, None)
+            else:
+                self._put(sector, start, data)
+
+    def _undo(self, changes: tuple[Change, ...]) -> None:
+        for sector, start, data, before in reversed(changes):
+            if data is None:
+                assert before is None or isinstance(before, bytearray)
+                self._set_cells(sector, before)
+            else:
+                assert before is not None
+                self._own(sector)[start : start + len(data)] = before
+
+    def _tear_busy(self, offset: int, data: bytes | None, changed: bool) -> None:
+        """Tear the operation under way, in a way that nobody planned."""
+        rng = self._rng("tear", self.operations)
+        cut = Cut(self.operations, rng.choice(PROGRAM_TEARS), rng.choice(ERASE_TEARS), None, 1)
+        if not changed:
+            return
+        if data is None:
+            self.wear[offset // self.sector_bytes] -= 1
+            self._tear_erase(offset // self.sector_bytes, cut)
+        else:
+            self._tear_program(self._pieces(offset, data), cut)
+
+    def _tear_program(self, pieces: list[tuple[int, int, bytes]], cut: Cut) -> None:
+        rng = self._rng(f"program {cut.salt}", cut.operation)
+        left = cut.prefix_bytes
+        if left is None:
+            left = rng.randint(0, sum(len(piece) for _, _, piece in pieces))
+        for sector, start, piece in pieces:
+            done = min(left, len(piece))
+            left -= done
+            if self._bad.get(sector) in (PROGRAM_ERROR, PROGRAM_NOOP):
+                continue
+            if self._encrypted[sector]:
+                fates = torn_units(len(piece), cut.program, done, rng)
+                self._put_units(sector, start, piece, fates)
+            else:
+                self._put(sector, start, torn_bytes(piece, cut.program, done, rng))
+
+    def _tear_erase(self, sector: int, cut: Cut) -> None:
+        if cut.erase == "none" or self._bad.get(sector) in (ERASE_ERROR, ERASE_NOOP):
+            return
+        rng = self._rng(f"erase {cut.salt}", cut.operation)
+        old, blank = bytes(self._content(sector)), self._blank(sector)
+        self._set_cells(sector, None)
+        self._wear_out(sector)
+        if cut.erase == "mixture":
+            self._own(sector)[:] = torn_erase(old, blank, bool(self._encrypted[sector]), rng)

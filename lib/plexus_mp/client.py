@@ -75,6 +75,7 @@ class Plexus:
         http = Http(host, port, path, key, "plexus-mp/%s (%s)" % (VERSION, NAME))
         self._link = Link(self._outbox, http, self._recorder.clock)
         self._ticking = False
+        self._ticks = 0
         self._closed = False
         self._ticker = None
         self._timer_id = settings.integer("timer_id")
@@ -145,6 +146,9 @@ class Plexus:
             return False
         self._ticking = True
         try:
+            self._ticks = self._ticks + 1 & 0x3FF
+            if not self._ticks:
+                self._recorder.keep_time()
             return self._link.step()
         finally:
             self._ticking = False

@@ -4,7 +4,7 @@ A frame is `{"source_id":"…","points":[…]}` with points of one sector, oldes
 for byte, until it is released, or rebuilt because the gateway refused it.
 """
 
-from .points import Decoder
+from .decoder import Decoder
 from .ring import HEADER_BYTES
 
 

@@ -1,4 +1,4 @@
-"""A point as a compact record; a record as JSON, written into a given buffer.
+"""A point as a compact record. `decoder.py` turns records into JSON.
 
 A record is a time and the points taken at it:
 
@@ -12,14 +12,13 @@ needs it, so a sector can be read without any other. Integers are little endian.
 import json
 import math
 from array import array
-from struct import pack_into, unpack_from
+from struct import pack_into
 
 from .errors import PlexusError
 from .ports import const, ticks_add, ticks_diff
 
 METRIC = const(0)
 EVENT = const(1)
-_CLASS_JSON = (b'"metric"', b'"event"')
 
 # Limits of the Plexus gateway (validate.go): bytes, except tags and depth.
 NAME_MAX = const(256)
@@ -392,128 +391,3 @@ class Encoder:
             return _INT32
         pack_into("<q", self._buf, at, value)
         return _INT64
-
-
-class Decoder:
-    """Turns the records of one sector, in their order, into JSON points in a frame.
-
-    `load` a record, then `next_json` until it returns 0.
-    """
-
-    def __init__(self, clock):
-        self._clock = clock
-        self.reset()
-
-    def reset(self):
-        """The next record is the first of its sector."""
-        self._series = {}
-        self._s = 0
-        self._ms = 0
-        self.more = False
-
-    def load(self, buf, at, n):
-        """Take the record in `buf[at:at + n]`, which stays there until its last point was read."""
-        self._buf = buf
-        self._end = at + n
-        self._at = at
-        self._before = (self._s, self._ms)
-        self._read_time()
-        self._skip_definitions()
-
-    def rewind(self):
-        """As before `load`: the same record will be loaded again."""
-        self._s, self._ms = self._before
-
-    def _read_time(self):
-        buf = self._buf
-        at = self._at
-        if buf[at] == 0:
-            self._s, self._ms = unpack_from("<IH", buf, at + 1)
-            self._at = at + 7
-            return
-        since = shift = 0
-        while buf[at] & 128:
-            since |= (buf[at] & 127) << shift
-            shift += 7
-            at += 1
-        ms = self._ms + (since | buf[at] << shift) - 1
-        self._s += ms // 1000
-        self._ms = ms % 1000
-        self._at = at + 1
-
-    def _skip_definitions(self):
-        """Stand on the next point; `more` tells whether there is one."""
-        self._stamp = None
-        self._later = 0
-        while self._at < self._end:
-            tag = self._buf[self._at]
-            if tag == _SERIES | 15:
-                self._read_series()
-            elif tag == _LATER:
-                self._later = unpack_from("<H", self._buf, self._at + 1)[0]
-                self._at += 3
-            elif tag == _STAMP:
-                self._stamp = unpack_from("<q", self._buf, self._at + 1)[0]
-                self._at += 9
-            else:
-                break
-        self.more = self._at < self._end
-
-    def _read_series(self):
-        number, cls, names, tags = unpack_from("<BBHH", self._buf, self._at + 1)
-        at = self._at + 7
-        metric = bytes(self._buf[at : at + names])
-        at += names
-        head = b'{"class":' + _CLASS_JSON[cls] + b',"metric":' + metric + b',"value":'
-        tail = b',"tags":' + bytes(self._buf[at : at + tags]) + b"}" if tags else b"}"
-        self._series[number] = (head, tail)
-        self._at = at + tags
-
-    def next_json(self, out, at, end):
-        """Write the next point into `out[at:end]` and return where it ends, or 0 when there is no room."""
-        tag = self._buf[self._at]
-        number = tag & 15
-        value_at = self._at + 1
-        if number == 15:
-            number = self._buf[value_at]
-            value_at += 1
-        head, tail = self._series[number]
-        value = self._value(tag & 0xF0, value_at)
-        stamp = (',"timestamp":%d' % self._unix_ms()).encode()
-        if at + len(head) + len(value) + len(stamp) + len(tail) > end:
-            return 0
-        for part in (head, value, stamp, tail):
-            out[at : at + len(part)] = part
-            at += len(part)
-        self._skip_value(tag & 0xF0, value_at)
-        return at
-
-    def skip(self):
-        """Leave the next point out."""
-        tag = self._buf[self._at]
-        self._skip_value(tag & 0xF0, self._at + (2 if tag & 15 == 15 else 1))
-
-    def _unix_ms(self):
-        if self._stamp is not None:
-            return self._stamp
-        return self._clock.unix_ms(self._s, self._ms) + self._later
-
-    def _value(self, kind, at):
-        if kind == _TEXT:
-            size = unpack_from("<H", self._buf, at)[0]
-            return self._buf[at + 2 : at + 2 + size]
-        if kind == _TRUE or kind == _FALSE:
-            return b"true" if kind == _TRUE else b"false"
-        return repr(unpack_from(_FORMATS[kind >> 4], self._buf, at)[0]).encode()
-
-    def _skip_value(self, kind, at):
-        if kind == _TEXT:
-            at += 2 + unpack_from("<H", self._buf, at)[0]
-        else:
-            at += _SIZES[kind >> 4]
-        self._at = at
-        self._skip_definitions()
-
-
-_FORMATS = ("<b", "<h", "<i", "<q", "<f", "<d")
-_SIZES = (1, 2, 4, 8, 4, 8, 0, 0)

@@ -186,3 +186,17 @@ def test_times_count_on_across_sectors():
             assert [p["timestamp"] for p in device.drain()] == times
 
     gen.for_seeds(3, check)
+
+
+def test_a_program_that_never_sends_keeps_the_time():
+    """Days without a reading: the ticks wrap meanwhile, and only the link's ticks see it."""
+    day_ms = 24 * 3600 * 1000
+    with fakes.Ticks() as ticks:
+        device = fakes.Device(ticks)
+        assert device.send("before", 1)
+        for _ in range(20):
+            ticks.advance(day_ms)
+            device.recorder.keep_time()
+        assert device.send("after", 2)
+        before, after = [point["timestamp"] for point in device.drain()]
+    assert after - before == 20 * day_ms
