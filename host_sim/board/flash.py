@@ -307,6 +307,7 @@ class Flash(Cells):
         for sector, start, data, _ in made:
             if data is None:
                 self._set_cells(sector, None)
+                self.wear[sector] += 1
             else:
                 self._put(sector, start, data)
 
@@ -315,6 +316,7 @@ class Flash(Cells):
             if data is None:
                 assert before is None or isinstance(before, bytearray)
                 self._set_cells(sector, before)
+                self.wear[sector] -= 1
             else:
                 assert before is not None
                 self._own(sector)[start : start + len(data)] = before
@@ -326,7 +328,6 @@ class Flash(Cells):
         if not changed:
             return
         if data is None:
-            self.wear[offset // self.sector_bytes] -= 1
             self._tear_erase(offset // self.sector_bytes, cut)
         else:
             self._tear_program(self._pieces(offset, data), cut)

@@ -6,7 +6,7 @@ import errno
 from typing import Any
 
 from .board import Board
-from .partitions import SUBTYPE_ANY, TYPE_APP, TYPE_DATA, Partition
+from .partitions import SUBTYPE_ANY, TYPE_APP, Partition
 
 # ESP-IDF's esp_err.h; MicroPython raises them negated, with their name (ports/esp32/mphalport.c).
 _INVALID_ARG = (-0x102, "ESP_ERR_INVALID_ARG")
@@ -25,10 +25,11 @@ class Partitions:
         self._flash = board.flash
         self._table = board.config.partitions
 
-    def find(self, type: int, subtype: int, label: str | None) -> list[int]:
+    def find(self, type: int, subtype: int, label: str | None) -> list[str]:
+        """The labels of those that fit."""
         return [
-            number
-            for number, partition in enumerate(self._table)
+            partition.label
+            for partition in self._table
             if partition.type == type
             and subtype in (SUBTYPE_ANY, partition.subtype)
             and label in (None, partition.label)
@@ -38,10 +39,8 @@ class Partitions:
         """By label, or BOOT or RUNNING: the board runs its first application."""
         if isinstance(which, int) and which not in (BOOT, RUNNING):
             raise ValueError(f"no partition {which}")
-        label = which if isinstance(which, str) else None
-        kinds = (TYPE_APP, TYPE_DATA) if label is not None else (TYPE_APP,)
-        for kind in kinds:
-            for number in self.find(kind, SUBTYPE_ANY, label):
+        for number, partition in enumerate(self._table):
+            if which == partition.label or (isinstance(which, int) and partition.type == TYPE_APP):
                 return number
         raise OSError(errno.ENOENT)
 

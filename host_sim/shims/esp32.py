@@ -33,12 +33,7 @@ class Partition:
 
     @staticmethod
     def find(type=TYPE_APP, subtype=0xFF, label=None, block_size=_NATIVE_BLOCK_BYTES):
-        found = []
-        for number in call("partitions.find", type, subtype, label):
-            partition = Partition(Partition.RUNNING, block_size)
-            partition._number = number
-            found.append(partition)
-        return found
+        return [Partition(found, block_size) for found in call("partitions.find", type, subtype, label)]
 
     def info(self):
         """(type, subtype, address, size, label, encrypted)."""
