@@ -21,8 +21,10 @@ def sample(i2c, sensor):
 
 def report(error):
     """One line and one event when the trouble begins, not one for each sample it costs."""
-    print("sensor:", error)
-    px.event("sensor_error", str(error))
+    # The driver's own words come last, behind an error number that each Python spells in its way.
+    words = str(error.args[-1]) if error.args else type(error).__name__
+    print("sensor:", words)
+    px.event("sensor_error", words)
 
 
 def sleep_until(next_ms):
@@ -40,7 +42,7 @@ while True:
     try:
         sensor = sample(i2c, sensor)
         in_trouble = False
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, MemoryError) as e:
         sensor = None
         if not in_trouble:
             report(e)

@@ -13,6 +13,7 @@ import click
 
 from .durations import seconds_of
 from .node import MissingTool
+from .scenario import load_scenario
 from .session import GatewaySession, RunOptions, run_session
 from .world import ROOT, Target
 
@@ -84,6 +85,9 @@ def cli() -> None:
 @_seed
 @_trace("quiet_room")
 @_store("sqlite://")
+@click.option(
+    "--scenario", type=_PATH, help="What goes wrong, and when: a file of host_sim/scenarios, or your own."
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def run(
     path: Path,
@@ -95,6 +99,7 @@ def run(
     seed: int | None,
     trace: str,
     store: str,
+    scenario: Path | None,
     as_json: bool,
 ) -> None:
     """Run the firmware in PATH, a folder or a main.py, on a simulated board with a BME280.
@@ -113,6 +118,7 @@ def run(
         store,
         _target(gateway),
         virtual=virtual is not None,
+        scenario=None if scenario is None else load_scenario(scenario),
     )
     raise SystemExit(run_session(options, as_json, as_demo=False))
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .director import Director
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .journal import Row, Verdict, compare
 from .kernel import Kernel
+from .remote import remote_rows
 from .scenario import Scenario
 from .virtual_net import VirtualNet
 from .wire import Wires
@@ -31,6 +32,8 @@ LIBRARY = ROOT / "lib" / "plexus_mp"
 BME280_ADDRESS = 0x76
 VIRTUAL_GATEWAY = ("192.168.4.1", 8765)
 VIRTUAL_EPOCH_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z, so that a run replays whenever it is run
+# A run's rows at a gateway elsewhere: from so long before it to so long after it.
+_WINDOW_MS = 5_000
 # After the power is cut: long enough for the gateway to finish what it has received.
 _SETTLE_S = 0.1
 
@@ -235,14 +238,19 @@ class World:
         return verdict
 
     def _judge(self, witness: Witness) -> Verdict:
-        rows: list[Row] = []
-        if self.store is not None:
-            for source_id in witness.source_ids:
-                rows += [
-                    Row(row.cls, row.metric, row.value, row.tags, row.timestamp_ms)
-                    for row in self.store.rows(source_id)
-                ]
+        rows = [row for source_id in sorted(witness.source_ids) for row in self._stored(source_id)]
         return compare(witness.journal, rows, witness.held, witness.dropped, witness.rejected)
+
+    def _stored(self, source_id: str) -> Iterable[Row]:
+        if self.store is not None:
+            return (
+                Row(row.cls, row.metric, row.value, row.tags, row.timestamp_ms)
+                for row in self.store.rows(source_id)
+            )
+        assert self._target is not None
+        start_ms = self.kernel.epoch_ms - _WINDOW_MS
+        end_ms = self.kernel.unix_ms() + _WINDOW_MS
+        return remote_rows(self._target.url, self._target.api_key, source_id, start_ms, end_ms)
 
 
 def _settings(board: Board) -> dict[str, object]:

@@ -14,6 +14,7 @@ from . import net
 from .clocks import Clocks, Timers
 from .config import BoardConfig
 from .files import BoardFiles
+from .flash import Flash
 from .i2c import I2CBus
 from .net import Dialer, NetStack
 from .wifi import Wifi
@@ -82,6 +83,7 @@ class Board:
         self.rng = rng
         self.console = console
         self.files = BoardFiles()
+        self.flash = self._make_flash()
         self.i2c = I2CBus()
         self.clocks = Clocks(config)
         self.timers = Timers()
@@ -108,6 +110,15 @@ class Board:
             name: (function, name.startswith(_FREE)) for name, function in operations(self).items()
         }
 
+    def _make_flash(self) -> Flash:
+        flash = Flash(self.config.flash_bytes, rng=random.Random(self.rng.getrandbits(64)))
+        for partition in self.config.partitions:
+            if partition.encrypted:
+                flash.encrypt(partition.offset, partition.size)
+        flash.on_busy = self.spend
+        flash.on_cut = self.power_off
+        return flash
+
     # power
 
     def power_on(self) -> None:
@@ -123,6 +134,7 @@ class Board:
     def power_off(self) -> None:
         """Cut the power: nothing of the firmware runs after this. From inside it does not return."""
         self.powered = False
+        self.flash.lose_power()
         if self._waking is not None:
             self._waking.cancel()
             self._waking = None
@@ -134,11 +146,13 @@ class Board:
         if self._waking is not None:
             self._waking.cancel()
         self._waking = self.kernel.call_at(at_us, lambda: self._reboot(cause))
+        self.flash.sync()  # its supply stays: what it was told, it does
         self._stop()
 
     def brown_out(self, down_us: int) -> None:
         """The supply sags and comes back: an ESP32's brown-out detector holds it in reset meanwhile."""
         if self.powered:
+            self.flash.lose_power()
             self.reset(RESET_WDT, down_us)
 
     def press_reset(self) -> None:
@@ -235,7 +249,9 @@ class Board:
         if self.kernel.virtual:
             self._lag_us += us
             if self._lag_us >= _TURN_US:
-                self.park(self.now_us())
+                end_us = self.now_us()
+                while self.now_us() < end_us or self._lag_us:  # what wakes the board does not end it
+                    self.park(end_us)
 
     def wake(self) -> None:
         if self._fibre is not None:

@@ -1,15 +1,24 @@
 """What mbedtls finds wrong with a server's certificates, and the words in which MicroPython says it.
 
-The signatures and dates are OpenSSL's work; here are its findings as mbedtls's flags, and the name check.
+The signatures and dates are OpenSSL's work, by a clock that it is given; here are its findings as mbedtls's
+flags, and the name check.
 """
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+
+CERT_NONE = 0
+CERT_OPTIONAL = 1
+CERT_REQUIRED = 2
+
+CA_CHAIN_REQUIRED = (-0x7680, "MBEDTLS_ERR_SSL_CA_CHAIN_REQUIRED")
 
 EXPIRED = "The certificate validity has expired"
 CN_MISMATCH = "The certificate Common Name (CN) does not match with the expected CN"
@@ -70,3 +79,48 @@ def _matches(pattern: str, host: str) -> bool:
     if pattern.startswith("*."):
         return host.partition(".")[2] == pattern[2:]
     return pattern == host
+
+
+class Verifier:
+    """The check of one server's certificates by `mode`, `host` and `authorities` (each DER or PEM)."""
+
+    def __init__(self, mode: int, host: str | None, authorities: Iterable[bytes]) -> None:
+        self._host = host
+        self._findings: set[str] = set()
+        self._authorities = [one for data in authorities for one in load_authorities(data)]
+        self.mode = mode
+        self.chain: dict[int, x509.Certificate] = {}  # by depth, the server's own at 0
+
+    def prepare(self, context: SSL.Context) -> None:
+        store = context.get_cert_store()
+        assert store is not None
+        for certificate in self._authorities:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+        # mbedtls ends a chain at any certificate that it was given, not only at a self-signed one.
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        self._store = store
+        context.set_verify(SSL.VERIFY_PEER, self._check)
+
+    def set_time(self, now: datetime.datetime) -> None:
+        self._store.set_time(now)
+
+    def _check(self, connection: SSL.Connection, found: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        """OpenSSL's callback: once for each error, and, from the root down, once for each certificate."""
+        certificate = self.chain[depth] = found.to_cryptography()
+        if error:
+            self._findings.add(finding(error))
+        if depth or not ok:
+            return True
+        if self._host is not None and not matches_host(certificate, self._host):
+            self._findings.add(CN_MISMATCH)
+        if not self._authorities:
+            self._findings.add(NOT_TRUSTED)
+        return self.refusal() is None
+
+    def refusal(self) -> Exception | None:
+        """What MicroPython raises, when it does."""
+        if self.mode != CERT_REQUIRED:
+            return None
+        if not self._authorities:
+            return OSError(*CA_CHAIN_REQUIRED)
+        return ValueError(verify_info(self._findings)) if self._findings else None

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .flash_cells import FLASH_BYTES, FLASH_BYTES_MAX, SECTOR_BYTES
+from .partitions import DEFAULT_PARTITIONS, Partition, parse_partitions
+
 
 @dataclass
 class BoardConfig:
@@ -28,6 +31,8 @@ class BoardConfig:
     i2c: dict[int, dict[str, int]] = field(default_factory=dict)
     virtual_timers: bool = True
     wifi_connect_ms: int = 1200
+    flash_bytes: int = FLASH_BYTES
+    partitions: tuple[Partition, ...] = DEFAULT_PARTITIONS
 
 
 def load_board(path: Path) -> tuple[BoardConfig, str]:
@@ -45,7 +50,24 @@ def load_board(path: Path) -> tuple[BoardConfig, str]:
         config.machine = _typed(path, constants, "MACHINE", str)
     config.epoch_year = _typed(path, constants, "EPOCH_YEAR", int, config.epoch_year)
     config.virtual_timers = _typed(path, constants, "VIRTUAL_TIMERS", bool, config.virtual_timers)
+    _read_flash(path, constants, config)
     return config, source
+
+
+def _read_flash(path: Path, constants: dict[str, Any], config: BoardConfig) -> None:
+    """FLASH_BYTES and PARTITIONS; without them 4 MiB with MicroPython's table."""
+    config.flash_bytes = _typed(path, constants, "FLASH_BYTES", int, config.flash_bytes)
+    if not 0 < config.flash_bytes <= FLASH_BYTES_MAX or config.flash_bytes % SECTOR_BYTES:
+        raise ValueError(f"{path}: FLASH_BYTES must be whole sectors, at most {FLASH_BYTES_MAX}")
+    if "PARTITIONS" in constants:
+        try:
+            config.partitions = parse_partitions(constants["PARTITIONS"], config.flash_bytes)
+        except ValueError as e:
+            raise ValueError(f"{path}: {e}") from None
+    elif config.flash_bytes < DEFAULT_PARTITIONS[-1].end:
+        raise ValueError(
+            f"{path}: FLASH_BYTES {config.flash_bytes} needs PARTITIONS: the usual table has 4 MiB"
+        )
 
 
 def _typed(path: Path, constants: dict[str, Any], name: str, kind: type, default: Any = None) -> Any:

@@ -135,6 +135,7 @@ class Flash(Cells):
                 raise ValueError(f"flash: {len(data)} bytes at {offset:#x} are not whole units of {unit}")
         cut = self._begin_operation()
         if cut is not None:
+            self._lose_unsynced(pieces if cut.program != "none" else [])
             self._tear_program(pieces, cut)
             self._cut_now()
         changes = []
@@ -167,6 +168,7 @@ class Flash(Cells):
             raise OSError(errno.EINVAL, f"flash: no sector {sector} of {self.count}")
         cut = self._begin_operation()
         if cut is not None:
+            self._lose_unsynced([(sector, 0, self._erased)] if cut.erase != "none" else [])
             self._tear_erase(sector, cut)
             self._cut_now()
         bad = self._bad.get(sector)
@@ -287,18 +289,21 @@ class Flash(Cells):
         if busy is not None:
             self._undo(busy[2])
             self._unsynced.changes = [c for c in self._unsynced.changes if c not in busy[2]]
-        self._lose_unsynced()
-        if busy is not None:
+            self._lose_unsynced([(sector, start, data or self._erased) for sector, start, data, _ in busy[2]])
             self._tear_busy(busy[0], busy[1], bool(busy[2]))
+        else:
+            self._lose_unsynced([])
 
     def _cut_now(self) -> None:
-        self.lose_power()
         if self.on_cut is None:
             raise PowerCut(f"power cut in flash operation {self.operations}")
         self.on_cut()
         raise AssertionError("on_cut returned: firmware would run without power")
 
-    def _lose_unsynced(self) -> None:
+    def _lose_unsynced(self, begun: list[tuple[int, int, bytes]]) -> None:
+        """What the operation that had `begun` lies on is complete."""
+        for sector, start, data in begun:
+            self._unsynced.settle((sector, start, data, None))
         if not self._unsynced.changes:
             return
         made = self._unsynced.survivors(self._rng("survivors", self.operations))

@@ -27,10 +27,18 @@ DNS_FAILED = -2  # EAI_NONAME, as getaddrinfo raises it
 SOCKETS_MAX = 16
 WINDOW_BYTES = 5744
 
+# A plain ESP32 has memory for about one TLS socket: mbedtls wants 16 KB to receive and 4 KB to send, in one piece.
+TLS_SOCKETS_MAX = 1
+# What a full handshake costs an ESP32. Measured on MicroPython, round trips in a LAN included: 0.93 s with
+# ECDSA (microdot#34), 1.2 s with RSA (micropython-esp32#131). That all of it is spent in one piece, when the
+# server's certificate arrives, and also for one that is then refused, is an assumption.
+TLS_HANDSHAKE_US = 900_000
+
 POLLIN = 1
 POLLOUT = 4
 POLLERR = 8
 POLLHUP = 16
+POLLNVAL = 32
 
 
 class Carrier(Protocol):
@@ -59,6 +67,23 @@ class Dialer(Protocol):
     def dial(self, host: str, port: int, events: Events) -> Carrier: ...
     def resolve(self, host: str, done: Callable[[str | None], None]) -> None:
         """Call `done` with the address, or None when the name does not exist."""
+
+
+class Stream(Protocol):
+    """What firmware reads and writes: a socket, or what lies on one."""
+
+    @property
+    def timeout_us(self) -> int | None: ...
+    def poll(self) -> int: ...
+    def send(self, data: bytes) -> int: ...
+    def recv(self, n: int) -> bytes | None: ...
+
+
+class Layer(Stream, Protocol):
+    """A stream on the socket `number`; `freed` when it is of no more use and holds no memory."""
+
+    number: int
+    freed: bool
 
 
 class Socket:
@@ -167,6 +192,9 @@ class NetStack:
         self._sockets: dict[int, Socket] = {}
         self._next = 1
         self._heard = hashlib.sha256()
+        self.layers: dict[int, Layer] = {}  # by numbers of their own, below zero
+        self.tls_sockets_max = TLS_SOCKETS_MAX
+        self.tls_handshake_us = TLS_HANDSHAKE_US
 
     def open(self) -> int:
         if len(self._sockets) >= SOCKETS_MAX:
@@ -195,6 +223,12 @@ class NetStack:
             raise OSError(9)  # EBADF
         return socket
 
+    def has(self, number: int) -> bool:
+        return number in self._sockets
+
+    def stream(self, number: int) -> Stream:
+        return self.layers.get(number) or self.get(number)
+
     def connect(self, number: int, host: str, port: int) -> None:
         socket = self.get(number)
         if not self._is_up():
@@ -216,6 +250,7 @@ class NetStack:
         for socket in self._sockets.values():
             socket.abort()
         self._sockets.clear()
+        self.layers.clear()
 
     def resolve(self, host: str, done: Callable[[str | None], None]) -> None:
         if not self._is_up():

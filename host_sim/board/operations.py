@@ -10,7 +10,10 @@ from typing import Any
 
 from . import net
 from .board import RESET_DEEPSLEEP, RESET_SOFT, Board
+from .flash_operations import Partitions
+from .tls import Tls
 
+RTC_MEMORY_MAX_BYTES = 2048  # MICROPY_HW_RTC_USER_MEM_MAX of MicroPython's ESP32 port
 _I2C_US_PER_BYTE = 25  # nine bits at 400 kHz
 
 
@@ -23,7 +26,9 @@ def table(board: Board) -> dict[str, Callable[..., Any]]:
         _Machine(board),
         _Wifi(board),
         _Sockets(board),
+        Tls(board),
         _Files(board),
+        Partitions(board),
         _Host(board),
     ):
         prefix = type(group).__name__.strip("_").lower()
@@ -118,6 +123,15 @@ class _Machine:
     def timer_stop(self, timer_id: int) -> None:
         self._board.timers.stop(timer_id)
 
+    def rtc_memory(self, data: bytes | None) -> bytes | None:
+        """Read it, or put `data` there."""
+        if data is None:
+            return self._board.rtc_memory
+        if len(data) > RTC_MEMORY_MAX_BYTES:
+            raise ValueError("buffer too long")
+        self._board.rtc_memory = data
+        return None
+
     def i2c_scan(self) -> list[int]:
         return self._board.i2c.scan()
 
@@ -191,7 +205,7 @@ class _Sockets:
             raise OSError(net.ETIMEDOUT)
 
     def send(self, number: int, data: bytes) -> int:
-        socket = self._net.get(number)
+        socket = self._net.stream(number)
         sent = [socket.send(data)]
 
         def some() -> bool:
@@ -203,7 +217,7 @@ class _Sockets:
         return sent[0]
 
     def recv(self, number: int, n: int) -> bytes:
-        socket = self._net.get(number)
+        socket = self._net.stream(number)
         found = [socket.recv(n)]
 
         def some() -> bool:
@@ -216,7 +230,7 @@ class _Sockets:
         self._net.note(b"<", data)
         return data
 
-    def _wait(self, socket: net.Socket, done: Callable[[], bool]) -> None:
+    def _wait(self, socket: net.Stream, done: Callable[[], bool]) -> None:
         if done():
             return
         if socket.timeout_us == 0:
@@ -224,18 +238,28 @@ class _Sockets:
         if not self._board.wait(done, socket.timeout_us):
             raise OSError(net.ETIMEDOUT)
 
-    def poll(self, numbers: list[int], masks: list[int], timeout_ms: int | None) -> list[int]:
-        """The events of each socket, waiting until one has some."""
-        always = net.POLLERR | net.POLLHUP
+    def poll(self, numbers: list[int], masks: list[int], timeout_ms: int, end_us: int | None) -> list[Any]:
+        """Wait `timeout_ms` (-1: for ever), or on until `end_us`, for an event of a socket.
 
-        def events() -> list[int]:
-            pairs = zip(numbers, masks, strict=True)
-            return [self._net.get(number).poll() & (mask | always) for number, mask in pairs]
+        [end_us, whether it is over, the events of each]. Timers end it early.
+        """
+        board = self._board
+        if end_us is None and timeout_ms >= 0:
+            end_us = board.now_us() + board.clocks.true_us(timeout_ms * 1000)
+        while True:
+            events = self._events(numbers, masks)
+            now_us = board.now_us()
+            if any(events) or (end_us is not None and now_us >= end_us):
+                return [end_us, True, events]
+            timer_us = board.timers.next_us
+            if timer_us is not None and timer_us <= now_us:
+                return [end_us, False, events]
+            board.park(min((at_us for at_us in (end_us, timer_us) if at_us is not None), default=None))
 
-        timeout_us = None if timeout_ms is None or timeout_ms < 0 else timeout_ms * 1000
-        if timeout_us != 0:
-            self._board.wait(lambda: any(events()), timeout_us)
-        return events()
+    def _events(self, numbers: list[int], masks: list[int]) -> list[int]:
+        always = net.POLLERR | net.POLLHUP | net.POLLNVAL
+        pairs = zip(numbers, masks, strict=True)
+        return [self._net.stream(number).poll() & (mask | always) for number, mask in pairs]
 
     def close(self, number: int) -> None:
         self._net.close(number)

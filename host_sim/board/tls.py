@@ -9,48 +9,38 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 
 from . import net
-from .certificates import (
-    CN_MISMATCH,
-    NOT_TRUSTED,
-    finding,
-    load_authorities,
-    matches_host,
-    verify_info,
-)
+from .certificates import CERT_REQUIRED, Verifier, load_authorities
 
 if TYPE_CHECKING:
     from .board import Board
 
-CERT_NONE = 0
-CERT_OPTIONAL = 1
-CERT_REQUIRED = 2
+_T = TypeVar("_T")
 
-POLLNVAL = 32
 _ENOMEM = 12
 _OUT_CONTENT_BYTES = 4096  # CONFIG_MBEDTLS_ASYMMETRIC_CONTENT_LEN of ports/esp32/boards/sdkconfig.base
 _HEADER_BYTES = 5
 _RECORD_TYPES = range(20, 25)
 _CHUNK_BYTES = 1 << 16
 
-INVALID_RECORD = OSError(-0x7200, "MBEDTLS_ERR_SSL_INVALID_RECORD")
-CONN_EOF = OSError(-0x7280, "MBEDTLS_ERR_SSL_CONN_EOF")
-CA_CHAIN_REQUIRED = OSError(-0x7680, "MBEDTLS_ERR_SSL_CA_CHAIN_REQUIRED")
-VERIFY_FAILED = OSError(-0x2700, "MBEDTLS_ERR_X509_CERT_VERIFY_FAILED")
-HANDSHAKE_FAILURE = OSError(-0x6E00, "MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE")
-FATAL_ALERT = OSError(-0x7780, "MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE")
-BAD_VERSION = OSError(-0x6E80, "MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION")
-INVALID_MAC = OSError(-0x7180, "MBEDTLS_ERR_SSL_INVALID_MAC")
+# mbedtls's errors by MicroPython's names (lib/mbedtls_errors).
+INVALID_RECORD = (-0x7200, "MBEDTLS_ERR_SSL_INVALID_RECORD")
+CONN_EOF = (-0x7280, "MBEDTLS_ERR_SSL_CONN_EOF")
+VERIFY_FAILED = (-0x2700, "MBEDTLS_ERR_X509_CERT_VERIFY_FAILED")
+HANDSHAKE_FAILURE = (-0x6E00, "MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE")
+FATAL_ALERT = (-0x7780, "MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE")
+BAD_VERSION = (-0x6E80, "MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION")
+INVALID_MAC = (-0x7180, "MBEDTLS_ERR_SSL_INVALID_MAC")
 
 # What OpenSSL's reason has in it, and what mbedtls says in that place.
 _REASONS = (
     ("alert", FATAL_ALERT),
-    ("unsupported protocol", BAD_VERSION),
+    ("protocol", BAD_VERSION),
     ("version", BAD_VERSION),
     ("bad record mac", INVALID_MAC),
     ("decryption failed", INVALID_MAC),
@@ -59,51 +49,6 @@ _REASONS = (
 
 class _PeerClosed(Exception):
     """TCP's end, at or within a record."""
-
-
-class Verifier:
-    """The check of one server's certificates by `mode`, `host` and `authorities` (DER or PEM)."""
-
-    def __init__(self, mode: int, host: str | None, authorities: bytes) -> None:
-        self._host = host
-        self._findings: set[str] = set()
-        self._authorities = load_authorities(authorities) if authorities else []
-        self.mode = mode
-        self.chain: dict[int, x509.Certificate] = {}  # by depth, the server's own at 0
-        store = crypto.X509Store()
-        for certificate in self._authorities:
-            store.add_cert(crypto.X509.from_cryptography(certificate))
-        # mbedtls ends a chain at any certificate that it was given, not only at a self-signed one.
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        self._store = store
-
-    def prepare(self, context: SSL.Context) -> None:
-        context.set_cert_store(self._store)
-        context.set_verify(SSL.VERIFY_PEER, self._check)
-
-    def set_time(self, now: datetime.datetime) -> None:
-        self._store.set_time(now)
-
-    def _check(self, connection: SSL.Connection, found: crypto.X509, error: int, depth: int, ok: int) -> bool:
-        """OpenSSL's callback: once for each error, and, from the root down, once for each certificate."""
-        certificate = self.chain[depth] = found.to_cryptography()
-        if error:
-            self._findings.add(finding(error))
-        if depth or not ok:
-            return True
-        if self._host is not None and not matches_host(certificate, self._host):
-            self._findings.add(CN_MISMATCH)
-        if not self._authorities:
-            self._findings.add(NOT_TRUSTED)
-        return self.refusal() is None
-
-    def refusal(self) -> Exception | None:
-        """What MicroPython raises, when it does."""
-        if self.mode != CERT_REQUIRED:
-            return None
-        if not self._authorities:
-            return CA_CHAIN_REQUIRED
-        return ValueError(verify_info(self._findings)) if self._findings else None
 
 
 class TlsStream:
@@ -132,7 +77,7 @@ class TlsStream:
         self._poll_mask = 0
         self._waits_for = 0
         self._computed = False
-        self._last_error: OSError | None = None
+        self._last_error: tuple[Any, ...] | None = None
         self.number = number
         self.established = False
         self.freed = False
@@ -153,40 +98,20 @@ class TlsStream:
 
     def handshake(self) -> bool:
         """Go on as far as possible; True when the handshake is done."""
-        self._raise_last()
-        try:
-            return self._advance()
-        except _PeerClosed:
-            self._fail(CONN_EOF)
-        except OSError as e:
-            self._fail(e)
+        return self._call(self._advance)
 
     def send(self, data: bytes) -> int:
         """Bytes taken, at most 4096; 0 when it would block."""
-        self._raise_last()
-        try:
-            return self._send(data)
-        except _PeerClosed:
-            self._fail(CONN_EOF)
-        except OSError as e:
-            self._fail(e)
+        return self._call(lambda: self._send(data))
 
     def recv(self, n: int) -> bytes | None:
         """Bytes of one record, b'' at the end, None when there is nothing yet."""
-        self._raise_last()
-        try:
-            return self._recv(n)
-        except _PeerClosed:
-            if self.established:  # with or without a close_notify: mbedtls_ssl_read returns 0 for both
-                return b""
-            self._fail(CONN_EOF)
-        except OSError as e:
-            self._fail(e)
+        return self._call(lambda: self._recv(n))
 
     def poll(self) -> int:
         """Poll events; while the handshake needs one direction, that one stands for both."""
         if self.freed or self._last_error is not None:
-            return POLLNVAL
+            return net.POLLNVAL
         events = self._socket.poll()
         if self._poll_mask:
             ready = net.POLLIN | net.POLLOUT if events & self._poll_mask else 0
@@ -198,9 +123,7 @@ class TlsStream:
     def certificate(self, depth: int) -> bytes | None:
         """DER of the certificate that was checked at `depth`, None beyond the last."""
         found = self._verifier.chain.get(depth)
-        return None if found is None else crypto.X509.from_cryptography(found).to_cryptography().public_bytes(
-            _DER
-        )
+        return None if found is None else found.public_bytes(Encoding.DER)
 
     def cipher(self) -> tuple[str, str]:
         """Cipher suite and version by mbedtls's names."""
@@ -211,14 +134,11 @@ class TlsStream:
 
     def _advance(self) -> bool:
         while not self.established:
+            self.established = self._shake()
             if not self._flush():
                 self._waits_for = net.POLLOUT
                 return False
-            if self._shake():
-                self.established = True
-            elif self._outgoing:
-                continue
-            elif not self._feed_record():
+            if not self.established and not self._feed_record():
                 self._waits_for = net.POLLIN
                 return False
         return self._flush()
@@ -266,12 +186,16 @@ class TlsStream:
             try:
                 return self._connection.recv(n)
             except SSL.WantReadError:
-                if not self._feed_record():
-                    return None
+                pass
             except SSL.ZeroReturnError:
                 return b""
             except SSL.Error as e:
                 raise _mbedtls_error(e) from None
+            try:
+                if not self._feed_record():
+                    return None
+            except _PeerClosed:  # without a close_notify: mbedtls_ssl_read does not mind
+                return b""
 
     def _feed_record(self) -> bool:
         """Hand the next record to OpenSSL; False when it is not all there. It takes no byte beyond it."""
@@ -290,7 +214,7 @@ class TlsStream:
         if len(self._record) < _HEADER_BYTES:
             return _HEADER_BYTES - len(self._record)
         if self._record[0] not in _RECORD_TYPES or self._record[1] != 3:
-            raise INVALID_RECORD  # ssl_parse_record_header: what a server without TLS sends is none
+            raise OSError(*INVALID_RECORD)  # ssl_parse_record_header: what a server without TLS sends is none
         return _HEADER_BYTES + int.from_bytes(self._record[3:5], "big") - len(self._record)
 
     def _flush(self) -> bool:
@@ -308,19 +232,142 @@ class TlsStream:
 
     # the end
 
-    def _fail(self, error: OSError) -> NoReturn:
-        """Raise `error` now and ever after. A failed handshake frees the memory; the socket stays open."""
-        self._last_error = OSError(*error.args)
-        if not self.established and error is not CONN_EOF:
+    def _call(self, step: Callable[[], _T]) -> _T:
+        if self._last_error is not None:
+            raise OSError(*self._last_error)
+        try:
+            return step()
+        except _PeerClosed:
+            self._last_error = CONN_EOF  # the one failure after which modtls keeps the socket
+            raise OSError(*CONN_EOF) from None
+        except OSError as e:
+            self._fail(e.args)
+            raise
+        except ValueError:
+            self._fail(VERIFY_FAILED)
+            raise
+
+    def _fail(self, error: tuple[Any, ...]) -> None:
+        """What is tried after this fails, too. A failed handshake frees the memory; the socket stays open."""
+        self._last_error = error
+        if not self.established:
             self.free()
-        raise self._last_error
 
     def free(self) -> None:
+        """As `mbedtls_ssl_free`: no close_notify is sent, MicroPython never does."""
         self.freed = True
-        self._outgoing = b""
+        self._last_error = self._last_error or (9,)  # EBADF
 
-    def _raise_last(self) -> None:
-        if self._last_error is not None:
-            raise OSError(*self._last_error.args)
-        if self.freed:
+
+def _context(verifier: Verifier) -> SSL.Context:
+    """What an ESP32 build offers: TLS 1.2, no tickets, AES in GCM; Curve25519 is off in sdkconfig.base."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+    context.set_cipher_list(b"ECDHE+AESGCM")
+    verifier.prepare(context)
+    return context
+
+
+def _mbedtls_error(error: SSL.Error) -> OSError:
+    """OpenSSL's error as mbedtls would name it; what has no name of its own is a failed handshake."""
+    reasons = " ".join(str(entry[-1]) for entry in error.args[0]) if error.args else ""
+    for word, found in _REASONS:
+        if word in reasons:
+            return OSError(*found)
+    return OSError(*HANDSHAKE_FAILURE)
+
+
+def mbedtls_cipher_name(name: str) -> str:
+    """ECDHE-RSA-AES256-GCM-SHA384 becomes TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384."""
+    exchange, _, rest = name.partition("-AES")
+    return f"TLS-{exchange}-WITH-AES-{rest}"
+
+
+class Tls:
+    """What the firmware's `tls` module can ask of the board. Numbers of TLS sockets are negative."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._last = 0
+
+    def check_authorities(self, data: bytes) -> None:
+        """ValueError for what is not a certificate."""
+        load_authorities(data)
+
+    def wrap(self, number: int, host: str | None, mode: int, *authorities: bytes) -> int:
+        """A TLS client on socket `number`; ENOMEM when the board has no room for one more."""
+        stack = self._board.net
+        stack.get(number)
+        if self._count() >= stack.tls_sockets_max:
+            raise OSError(_ENOMEM)
+        if mode == CERT_REQUIRED and host is None:
+            raise ValueError("CERT_REQUIRED requires server_hostname")
+        verifier = Verifier(mode, host, authorities)
+        self._last -= 1
+        stack.layers[self._last] = TlsStream(stack, number, verifier, host, self._now, self._compute)
+        return self._last
+
+    def _count(self) -> int:
+        """How many hold memory. One whose socket was closed does not: a collection would find it."""
+        layers = self._board.net.layers
+        for number, layer in list(layers.items()):
+            if not self._board.net.has(layer.number):
+                del layers[number]
+        return sum(not layer.freed for layer in layers.values())
+
+    def _get(self, number: int) -> TlsStream:
+        layer = self._board.net.layers.get(number)
+        if not isinstance(layer, TlsStream):
             raise OSError(9)  # EBADF
+        return layer
+
+    def _now(self) -> datetime.datetime:
+        """The board's own idea of the time, in UTC."""
+        board = self._board
+        since_epoch = datetime.timedelta(microseconds=board.clocks.rtc_us(board.now_us()))
+        try:
+            return datetime.datetime(board.config.epoch_year, 1, 1) + since_epoch
+        except OverflowError:
+            return datetime.datetime.max
+
+    def _compute(self) -> None:
+        """The key exchange: nothing else of the firmware runs meanwhile."""
+        board = self._board
+        end_us = board.now_us() + board.net.tls_handshake_us
+        while board.now_us() < end_us:
+            board.park(end_us)
+
+    def handshake(self, number: int) -> None:
+        """Block until it is done. As modtls does, wait for a non-blocking socket, too."""
+        stream = self._get(number)
+        try:
+            if not self._board.wait(stream.handshake, stream.timeout_us or None):
+                raise OSError(net.ETIMEDOUT)
+        except (OSError, ValueError):
+            stream.free()
+            raise
+
+    def drop(self, number: int) -> None:
+        """Free it and leave the socket below as it is."""
+        layer = self._board.net.layers.pop(number, None)
+        if isinstance(layer, TlsStream):
+            layer.free()
+
+    def close(self, number: int) -> None:
+        """Free it and close the socket below; after a failed handshake that is left to the firmware."""
+        layer = self._board.net.layers.pop(number, None)
+        if layer is not None and not layer.freed:
+            self._board.net.close(layer.number)
+
+    def checked_certificate(self, number: int, depth: int) -> bytes | None:
+        """DER of the certificate at `depth` of the chain that was checked, also when it was refused."""
+        return self._get(number).certificate(depth)
+
+    def peer_certificate(self, number: int) -> bytes | None:
+        """DER of the server's certificate, None before and after."""
+        stream = self._get(number)
+        return stream.certificate(0) if stream.established and not stream.freed else None
+
+    def cipher(self, number: int) -> list[str]:
+        return list(self._get(number).cipher())

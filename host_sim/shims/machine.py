@@ -147,6 +147,10 @@ class RTC:
     def init(self, when):
         self.datetime(when)
 
+    def memory(self, data=None):
+        """2,048 bytes that outlast every reset but a power-on."""
+        return call("machine.rtc_memory", None if data is None else bytes(data))
+
 
 class WDT:
     """Once started it cannot be stopped."""

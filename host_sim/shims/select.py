@@ -1,4 +1,4 @@
-"""`select` of MicroPython: polling sockets."""
+"""`select` of MicroPython: polling sockets, and objects that answer `ioctl` as streams do."""
 
 from _board import call
 
@@ -6,6 +6,8 @@ POLLIN = 1
 POLLOUT = 4
 POLLERR = 8
 POLLHUP = 16
+
+_MP_STREAM_POLL = 3
 
 
 class poll:
@@ -23,12 +25,31 @@ class poll:
         self.register(obj, eventmask)
 
     def poll(self, timeout=-1):
-        numbers = [obj._number for obj, _ in self._entries]
-        masks = [mask for _, mask in self._entries]
-        events = call("sockets.poll", numbers, masks, timeout)
-        return [(self._entries[i][0], events[i]) for i in range(len(events)) if events[i]]
+        """Timer callbacks run meanwhile, and one that makes an entry ready ends the wait."""
+        sockets = [entry for entry in self._entries if hasattr(entry[0], "_number")]
+        numbers = [obj._number for obj, _ in sockets]
+        masks = [mask for _, mask in sockets]
+        end_us = None
+        while True:
+            if self._ready({}):
+                timeout, end_us = 0, None  # the sockets are only looked at
+            end_us, over, events = call("sockets.poll", numbers, masks, timeout, end_us)
+            ready = self._ready(dict(zip(numbers, events)))
+            if ready or over:
+                return ready
+
+    def _ready(self, events):
+        """(object, events) of the entries that have some, `events` being those of the sockets."""
+        found = [(obj, _events(obj, mask, events)) for obj, mask in self._entries]
+        return [pair for pair in found if pair[1]]
 
     ipoll = poll
+
+
+def _events(obj, mask, events):
+    """Of the socket, and what the object itself knows, as every stream of MicroPython may."""
+    own = obj.ioctl(_MP_STREAM_POLL, mask) if hasattr(obj, "ioctl") else 0
+    return events.get(getattr(obj, "_number", None), 0) | own
 
 
 def select(rlist, wlist, xlist, timeout=None):

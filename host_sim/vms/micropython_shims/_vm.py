@@ -7,6 +7,8 @@ import vfs
 from _board import call
 from _files import File
 
+_SHIMS = ("machine", "network", "esp32", "socket", "tls", "ssl", "select", "random", "time", "os", "asyncio")
+
 
 class _BoardFiles:
     """The board's filesystem, as MicroPython's VFS wants it."""
@@ -42,7 +44,7 @@ def _run_file(name):
 
 def run():
     # The shims must be in before the files they came from are hidden behind the board's.
-    for name in ("machine", "network", "esp32", "socket", "select", "random", "time", "os", "_start"):
+    for name in _SHIMS + ("_start",):
         sys.modules.pop(name, None)
         __import__(name)
     vfs.umount("/")
