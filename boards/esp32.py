@@ -11,8 +11,9 @@ SECTOR_BYTES = 1024
 PAGE_BYTES = 512
 FRAME_BYTES = 2048
 
-# The link works in slices from a soft timer. Releases without virtual timers: use 0 to 3.
-TICK_MS = 100
+# The link works in slices from a soft timer: five looks a second cost little and keep a page live.
+# Releases without virtual timers: use 0 to 3.
+TICK_MS = 200
 TIMER_ID = -1
 
 # What the simulator makes of it: the firmware does not look at these.

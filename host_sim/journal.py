@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
+
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
 
@@ -28,20 +30,18 @@ class Reading:
     true_ms: int
     stamp_ms: int | None = None
 
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> Identity:
         return key_of(self.cls, self.metric, self.value, self.tags)
 
     def expected_ms(self) -> int:
         return self.true_ms if self.stamp_ms is None else self.stamp_ms
 
 
-def key_of(cls: str, metric: str, value: Any, tags: dict[str, str]) -> tuple[str, str, str, str]:
+def key_of(cls: str, metric: str, value: Any, tags: dict[str, str]) -> Identity:
     """What a reading is, time aside. 3 and 3.0 are one number, True is none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = repr(float(value)) if abs(value) < 1 << 53 else repr(int(value))
-    else:
-        text = json.dumps(value, sort_keys=True)
-    return cls, metric, text, json.dumps(tags, sort_keys=True)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value = json.dumps(value, sort_keys=True)
+    return cls, metric, value, tuple(sorted(tags.items())) if tags else ()
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Row:
     tags: dict[str, str]
     timestamp_ms: int
 
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> Identity:
         return key_of(self.cls, self.metric, self.value, self.tags)
 
 
@@ -103,7 +103,8 @@ class Journal:
         self.maybe: list[Reading] = []
         self._open: list[list[Reading]] = []
 
-    def begin(self, true_ms: int, method: str, arguments: str) -> None:
+    def begin(self, true_ms: int, method: str, arguments: Any) -> None:
+        """`arguments`: positional and named ones, or their `repr`."""
         self._open.append(_readings(true_ms, method, arguments))
 
     def end(self, accepted: bool) -> None:
@@ -118,10 +119,10 @@ class Journal:
         self._open.clear()
 
 
-def _readings(true_ms: int, method: str, arguments: str) -> list[Reading]:
+def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
     """The readings of a call, [] for arguments that no gateway could store (the library refuses them)."""
     try:
-        positional, named = ast.literal_eval(arguments)
+        positional, named = ast.literal_eval(arguments) if isinstance(arguments, str) else arguments
     except (ValueError, SyntaxError):
         return []
     try:

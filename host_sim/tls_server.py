@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from .authority import Identity
 
@@ -58,8 +58,8 @@ def _context(identity: Identity) -> SSL.Context:
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_tmp_ecdh(ec.SECP256R1())
-    context.use_certificate(crypto.X509.from_cryptography(identity.certificate))
-    context.use_privatekey(crypto.PKey.from_cryptography_key(identity.key))
+    context.use_certificate(identity.certificate)
+    context.use_privatekey(identity.key)
     return context
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .board.board import Board
 from .journal import Journal, Row
 from .ring_image import held_rows
@@ -20,7 +22,7 @@ class Witness:
         self.dropped = 0
         self.rejected = 0
 
-    def begin(self, board: Board, method: str, arguments: str) -> None:
+    def begin(self, board: Board, method: str, arguments: Any) -> None:
         self.journal.begin(self._true_ms(board), method, arguments)
 
     def end(self, board: Board, accepted: bool) -> None:

@@ -253,7 +253,7 @@ class Flash(Cells):
         self._look()
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Back to `snapshot`, seed included; planned faults stay. ValueError for one of another geometry."""
+        """Back to `snapshot`, seed included; planned cuts and errors stay. ValueError for one of another geometry."""
         super().restore(snapshot)
         self._busy = None
         self._look()
@@ -289,7 +289,7 @@ class Flash(Cells):
         if busy is not None:
             self._undo(busy[2])
             self._unsynced.changes = [c for c in self._unsynced.changes if c not in busy[2]]
-            self._lose_unsynced([(sector, start, data or self._erased) for sector, start, data, _ in busy[2]])
+            self._lose_unsynced([(change[0], change[1], change[2] or self._erased) for change in busy[2]])
             self._tear_busy(busy[0], busy[1], bool(busy[2]))
         else:
             self._lose_unsynced([])

@@ -32,7 +32,8 @@ class Snapshot:
     seed: int
     sectors: tuple[bytearray | None, ...]
     wear: tuple[int, ...]
-    counts: tuple[int, int, int, int]
+    counts: tuple[int, int, int, int, int]
+    bad: tuple[tuple[int, str], ...]
     unsynced: tuple[Change, ...]
 
 
@@ -211,7 +212,7 @@ class Cells:
                 self._own(sector)[start : start + length] = piece
 
     def snapshot(self) -> Snapshot:
-        """Content, wear and counts now; planned faults and bad sectors are not in it."""
+        """Content, wear, counts and bad sectors now; planned cuts and errors are not in it."""
         self._shared = bytearray(b"\x01") * self.count
         self._fast = bytearray(self.count)
         return Snapshot(
@@ -219,7 +220,8 @@ class Cells:
             self._seed,
             tuple(self._sectors),
             tuple(self.wear),
-            (self.operations, self.reads, self.programmed_bytes, self.spoiled_units),
+            (self.operations, self.reads, self.programmed_bytes, self.spoiled_units, self._rotted),
+            tuple(self._bad.items()),
             tuple(self._unsynced.changes),
         )
 
@@ -234,7 +236,8 @@ class Cells:
             self._noise.clear()
         self._sectors = list(snapshot.sectors)
         self.wear = list(snapshot.wear)
-        self.operations, self.reads, self.programmed_bytes, self.spoiled_units = snapshot.counts
+        self.operations, self.reads, self.programmed_bytes, self.spoiled_units, self._rotted = snapshot.counts
+        self._bad = dict(snapshot.bad)
         self._unsynced.changes = list(snapshot.unsynced)
 
     def save(self, path: Path) -> None:

@@ -297,7 +297,7 @@ class _Host:
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def begin(self, method: str, arguments: str) -> None:
+    def begin(self, method: str, arguments: Any) -> None:
         if self._board.recorder:
             self._board.recorder.begin(self._board, method, arguments)
 

@@ -3,6 +3,7 @@
 import sys
 
 from _board import call, on_timer
+from _link import as_data
 
 _REPORT = -1000  # the simulator's own timer
 _clients = []
@@ -15,7 +16,7 @@ def _watch(cls, name):
     def watched(self, *arguments, **named):
         if name == "send_batch" and arguments:
             arguments = (list(arguments[0]),) + arguments[1:]
-        call("host.begin", name, repr((arguments, named)))
+        call("host.begin", name, as_data((arguments, named)))
         accepted = False
         try:
             accepted = original(self, *arguments, **named)

@@ -1,11 +1,12 @@
 """`ssl` of MicroPython: CPython's names over `tls`. Unlike there, contexts begin with CERT_NONE."""
 
 import tls
-from tls import (  # noqa: F401
-    CERT_NONE,
-    PROTOCOL_TLS_CLIENT,
-    PROTOCOL_TLS_SERVER,
-)
+MBEDTLS_VERSION = tls.MBEDTLS_VERSION
+PROTOCOL_TLS_CLIENT = tls.PROTOCOL_TLS_CLIENT
+PROTOCOL_TLS_SERVER = tls.PROTOCOL_TLS_SERVER
+CERT_NONE = tls.CERT_NONE
+CERT_OPTIONAL = tls.CERT_OPTIONAL
+CERT_REQUIRED = tls.CERT_REQUIRED
 
 
 class SSLContext:

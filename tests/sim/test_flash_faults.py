@@ -322,6 +322,21 @@ def test_a_sector_wears_out():
     assert flash.wear == [0, 1, 3, 0]
 
 
+def test_a_snapshot_knows_bad_sectors_but_not_what_is_planned():
+    flash = small()
+    flash.endurance_cycles = 1
+    fresh = flash.snapshot()
+    flash.erase(0)
+    worn = flash.snapshot()
+    flash.cut_at(1)
+    flash.restore(fresh)
+    with pytest.raises(PowerCut):
+        flash.erase(0)
+    flash.restore(worn)
+    with pytest.raises(OSError):
+        flash.erase(0)
+
+
 def test_errors_at_the_nth_operation_and_read():
     flash = small()
     flash.fail_at(2)
