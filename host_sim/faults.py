@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import ANSWERS, rule_for
 from .board import i2c
+from .board.flash_faults import BAD_KINDS, ERASE_TEARS, PROGRAM_TEARS
 
 if TYPE_CHECKING:
     from .world import Placement, World
@@ -162,6 +163,37 @@ def _power(world: World, placement: Placement, settings: Settings) -> None:
         board.power_off()
 
 
+# flash
+
+
+def _flash(world: World, placement: Placement, settings: Settings) -> Undo | None:
+    board, action = placement.board, settings["action"]
+    flash = board.flash
+    sector = settings["sector"] % (flash.size // flash.sector_bytes)
+    if action == "rot":
+        flash.rot(settings["bits"])
+    elif action == "error":
+        flash.fail_at(flash.operations + 1)
+    elif action == "bad_sector":
+        flash.spoil(sector, settings["kind"])
+        return lambda: flash.spoil(sector, None)
+    else:
+        _cut_flash(world, placement, settings)
+    return None
+
+
+def _cut_flash(world: World, placement: Placement, settings: Settings) -> None:
+    """Power goes in the midst of the next program or erase, and returns after `for`."""
+    board = placement.board
+
+    def cut() -> None:
+        world.kernel.call_at(world.kernel.now_us() + _us(settings["for"]), board.power_on)
+        board.power_off()
+
+    board.flash.on_cut = cut
+    board.flash.cut_at(board.flash.operations + 1, settings["program_tear"], settings["erase_tear"])
+
+
 # clock, sensor, memory
 
 
@@ -230,6 +262,18 @@ FAULTS: dict[str, Fault] = {
             "action": Key("text", "cut", ("cut", "brown_out", "reset")),
             "count": Key("count", 3, maximum=1000),
             "for": Key("time", 2.0),
+        },
+    ),
+    "flash": Fault(
+        _flash,
+        {
+            "action": Key("text", "rot", ("rot", "bad_sector", "error", "cut")),
+            "bits": Key("count", 1),
+            "sector": Key("number", 0),
+            "kind": Key("text", BAD_KINDS[0], BAD_KINDS),
+            "program_tear": Key("text", "bits", PROGRAM_TEARS),
+            "erase_tear": Key("text", "mixture", ERASE_TEARS),
+            "for": _FOR,
         },
     ),
     "clock": Fault(

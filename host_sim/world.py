@@ -152,7 +152,7 @@ class World:
         boards = [placement.board for placement in self.placements]
         rows = sorted(map(str, self.store.rows())) if self.store is not None else []
         parts = {
-            "flash": [board.files.digest() for board in boards],
+            "flash": [board.files.digest() + board.flash.digest() for board in boards],
             "frames": [board.net.digest() for board in boards],
             "rows": rows,
         }

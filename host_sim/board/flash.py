@@ -309,12 +309,12 @@ class Flash(Cells):
         made = self._unsynced.survivors(self._rng("survivors", self.operations))
         self._undo(tuple(self._unsynced.changes))
         self._unsynced.changes.clear()
-        for sector, start, data, _ in made:
-            if data is None:
+        for sector, start, new, _ in made:
+            if new is None:
                 self._set_cells(sector, None)
                 self.wear[sector] += 1
             else:
-                self._put(sector, start, data)
+                self._put(sector, start, new)
 
     def _undo(self, changes: tuple[Change, ...]) -> None:
         for sector, start, data, before in reversed(changes):

@@ -2,7 +2,7 @@
 
 As on the board it lies on top of a TCP socket and moves only while the firmware calls: `read` and `write`
 pull whole records out of the socket, hand them to OpenSSL, and push what comes of it. Facts of behaviour
-are from extmod/modtls_mbedtls.c of MicroPython 1.27 and mbedtls 3.6 unless another source is named.
+are from extmod/modtls_mbedtls.c of MicroPython and library/ssl_msg.c of mbedtls 3, as of 2025.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`ssl` of MicroPython: CPython's names over `tls`. Unlike there, contexts begin with CERT_NONE."""
 
 import tls
+
 MBEDTLS_VERSION = tls.MBEDTLS_VERSION
 PROTOCOL_TLS_CLIENT = tls.PROTOCOL_TLS_CLIENT
 PROTOCOL_TLS_SERVER = tls.PROTOCOL_TLS_SERVER
