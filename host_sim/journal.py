@@ -6,6 +6,7 @@ Stored rows are matched to it one to one. The device's own counters are never be
 from __future__ import annotations
 
 import ast
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -147,12 +148,13 @@ _SIGNATURES: dict[str, Callable[..., list[tuple[Any, ...]]]] = {"send": _send, "
 
 def _reading(true_ms: int, metric: str, value: Any, timestamp: Any, tags: Any, cls: Any) -> Reading:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number:
+        value = copy.deepcopy(value)  # the firmware may go on to change it
     stamp_ms = None
     if timestamp is not None:
         stamp_ms = round(timestamp * 1000) if timestamp < 1e12 else int(timestamp)
-    return Reading(
-        None, cls or ("metric" if number else "event"), metric, value, tags or {}, true_ms, stamp_ms
-    )
+    cls = cls or ("metric" if number else "event")
+    return Reading(None, cls, metric, value, dict(tags or ()), true_ms, stamp_ms)
 
 
 def compare(

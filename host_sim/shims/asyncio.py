@@ -1,4 +1,4 @@
-"""`asyncio` as MicroPython 1.22 and later has it, for both VMs: what suspends does so by `__iter__`, which is
+"""`asyncio` as MicroPython 1.29 has it, for both VMs: what suspends does so by `__iter__`, which is
 what MicroPython's `await` asks for, and by `__await__`, which CPython's does.
 
 Waiting is done in `select.poll`, so timer callbacks run meanwhile and virtual time passes in one step.
@@ -408,31 +408,29 @@ new_event_loop()
 # Waiting for several
 
 
-class _Answer(CancelledError):
-    """Ends the sleep of a `wait_for` whose awaitable is done."""
-
-
 class _Limited:
     """One `wait_for`: its task sleeps, and `run` awaits the awaitable in a task of its own."""
 
     def __init__(self):
         self._waiter = cur_task
-        self.sleeps = True
-        self.error = None
-        self.value = None
+        self._error = None
+        self._value = None
 
     async def run(self, awaitable):
         try:
-            self.value = await awaitable
+            self._value = await awaitable
         except BaseException as e:
-            self.error = e
-        if self.sleeps and self._waiter._thrown is None:
-            self._waiter._interrupt(_Answer)
+            self._error = e
+        waiter = self._waiter
+        # That it sleeps may also mean that it was cancelled, went on and sleeps elsewhere. MicroPython does
+        # not tell the two apart either, and cancels it a second time.
+        if waiter._waits_on is None and waiter._thrown is None and not waiter._finished:
+            waiter._interrupt(CancelledError(self))
 
     def result(self):
-        if self.error is not None:
-            raise self.error
-        return self.value
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 async def wait_for(aw, timeout, sleep=sleep):
@@ -444,13 +442,11 @@ async def wait_for(aw, timeout, sleep=sleep):
     runner = create_task(limited.run(aw))
     try:
         await sleep(timeout)
-    except _Answer:
-        return limited.result()
-    except CancelledError:
-        limited.sleeps = False
+    except CancelledError as e:
+        if limited in e.args:
+            return limited.result()
         runner.cancel()
         raise
-    limited.sleeps = False
     runner.cancel()
     await runner
     raise TimeoutError
@@ -467,14 +463,25 @@ class _Gathering:
         self._task = cur_task
         self._parts = parts
         self._keeps_errors = keeps_errors
-        self._running = len(parts)
+        self._running = 0
         self.error = None
+        for part in parts:
+            self._add(part)
 
-    def begin(self):
-        for part in self._parts:
-            if part._finished or part._gathering is not None or not part._line.is_empty():
-                raise RuntimeError("can't gather")
+    def _add(self, part):
+        if part._finished:
+            if not self._keeps_errors:
+                self.error = self.error or part._error
+        elif part._gathering is not None or not part._line.is_empty():
+            raise RuntimeError("can't gather")
+        else:
             part._gathering = self
+            self._running += 1
+
+    def must_wait(self):
+        return self._running > 0 and self.error is None
+
+    def wait(self):
         self._task._waits_on = self
         return _Pause()
 
@@ -505,11 +512,10 @@ class _Gathering:
 
 async def gather(*aws, return_exceptions=False):
     """The results in the order of `aws`; the first exception is raised, unless they are to be returned."""
-    if not aws:
-        return []
     gathering = _Gathering([_as_task(aw) for aw in aws], return_exceptions)
     try:
-        await gathering.begin()
+        if gathering.must_wait():
+            await gathering.wait()
     except CancelledError:
         gathering.let_go(True)
         raise

@@ -7,7 +7,6 @@ shims, the board's files, and the few standard modules that MicroPython has too.
 from __future__ import annotations
 
 import builtins
-import copy
 import gc
 import importlib
 import io
@@ -57,7 +56,7 @@ class CPythonVm:
 
     def _add_modules(self) -> None:
         board = self._board
-        self._module("_link", exchange=self._exchange, as_data=copy.deepcopy, FileBase=object)
+        self._module("_link", exchange=self._exchange, as_data=lambda data: data, FileBase=object)
         self._module("micropython", const=lambda value: value, schedule=lambda f, arg: f(arg))
         self._module(
             "gc",
