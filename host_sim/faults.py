@@ -142,6 +142,21 @@ def _gateway_clock(world: World, placement: Placement, settings: Settings) -> Un
     return lambda: setattr(world, "gateway_skew_ms", 0)
 
 
+def _tls(world: World, placement: Placement, settings: Settings) -> Undo:
+    """What the gateway presents on its TLS port, to connections that begin from now on."""
+    tls = world.serve_tls()
+    tls.identity = getattr(world.identities, settings["certificate"])
+    tls.mode = settings["mode"]
+
+    def back() -> None:
+        tls.identity = world.identities.good
+        tls.mode = "tls"
+
+    return back
+
+
+_CERTIFICATES = ("good", "expired", "not_yet_valid", "wrong_host", "other_ca", "self_signed")
+
 # power
 
 
@@ -249,6 +264,14 @@ FAULTS: dict[str, Fault] = {
             "status": Key("count", 503, minimum=400, maximum=599),
             "count": Key("count"),
             "delay_ms": Key("number", 0.0, maximum=3_600_000),
+            "for": _FOR,
+        },
+    ),
+    "tls": Fault(
+        _tls,
+        {
+            "certificate": Key("text", "good", _CERTIFICATES),
+            "mode": Key("text", "tls", ("tls", "plain", "stall")),
             "for": _FOR,
         },
     ),

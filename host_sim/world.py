@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
@@ -27,10 +28,16 @@ from .virtual_net import VirtualNet
 from .wire import Wires
 from .witness import Witness
 
+if TYPE_CHECKING:
+    from .authority import Identities
+    from .tls_server import TlsFactory
+
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib" / "plexus_mp"
 BME280_ADDRESS = 0x76
 VIRTUAL_GATEWAY = ("192.168.4.1", 8765)
+VIRTUAL_TLS_HOST = "gateway.test"
+VIRTUAL_TLS_PORT = 8443
 VIRTUAL_EPOCH_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z, so that a run replays whenever it is run
 # A run's rows at a gateway elsewhere: from so long before it to so long after it.
 _WINDOW_MS = 5_000
@@ -94,7 +101,9 @@ class World:
         self.placements: list[Placement] = []
         self.store: Store | None = None
         self.gateway: Gateway | None = None
+        self.identities: Identities
         self.answers = ScriptedAnswers()
+        self._tls: TlsFactory | None = None
         self.gateway_skew_ms = 0  # what the gateway's clock is ahead of true time
         self.server: GatewayServer | None = None
         self._target = target
@@ -120,12 +129,33 @@ class World:
     def _gateway_ms(self) -> int:
         return self.kernel.unix_ms() + self.gateway_skew_ms
 
+    def serve_tls(self) -> TlsFactory:
+        """Serve TLS too, in virtual time: `VIRTUAL_TLS_URL`, by an authority that boards find in /ca.der.
+
+        Raises `ValueError` in real time. Making the keys takes a while, once in a process.
+        """
+        if not self.kernel.virtual or self.gateway is None:
+            raise ValueError("TLS is served in virtual time only")
+        if self._tls is None:
+            from .authority import Authority, make_identities  # keys that few runs need
+            from .tls_server import tls_factory
+
+            authority = Authority()
+            self.identities = make_identities(authority, VIRTUAL_TLS_HOST, self.kernel.epoch_ms // 1000)
+            self._tls = tls_factory(lambda: self._factory(), self.identities.good)
+            self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
+            self._net.listen(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT, self._tls)
+            for placement in self.placements:
+                placement.board.files.write("/ca.der", authority.der)
+        return self._tls
+
     def stop_gateway(self) -> None:
         """The gateway's process dies; its store keeps what was committed."""
         if self.server is not None:
             self.server.kill()
         elif self.gateway is not None:
             self._net.stop(*VIRTUAL_GATEWAY)
+            self._net.stop(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT)
             self._factory.kill()
 
     def restart_gateway(self) -> None:
@@ -136,6 +166,8 @@ class World:
         elif self.gateway is not None:
             self._open_gateway(*VIRTUAL_GATEWAY)
             self._net.listen(*VIRTUAL_GATEWAY, self._factory)
+            if self._tls is not None:
+                self._net.listen(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT, self._tls)
 
     def abort_connections(self) -> None:
         """The gateway drops every connection without a word."""

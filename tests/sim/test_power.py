@@ -163,7 +163,9 @@ def test_a_brown_out_loop_ends(vm, tmp_path):
     assert outcome.console.splitlines()[-1] == "3" and outcome.world.placements[0].board.boots == 5
 
 
-@pytest.mark.parametrize("source", ["while True: pass", "try:\n    while True: pass\nfinally:\n    print('never')"])
+@pytest.mark.parametrize(
+    "source", ["while True: pass", "try:\n    while True: pass\nfinally:\n    print('never')"]
+)
 def test_firmware_that_never_calls_is_stopped(vm, source, tmp_path, monkeypatch, capsys):
     from host_sim import guard
     from host_sim.vms import micropython

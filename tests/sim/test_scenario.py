@@ -72,7 +72,10 @@ def test_durations():
 
 def test_moments():
     rng = random.Random(1)
-    assert moments(Event("wifi", {}, at_s=5), 10, rng) == [5] and moments(Event("wifi", {}, at_s=5), 4, rng) == []
+    assert (
+        moments(Event("wifi", {}, at_s=5), 10, rng) == [5]
+        and moments(Event("wifi", {}, at_s=5), 4, rng) == []
+    )
     assert moments(Event("wifi", {}, every_s=3), 10, rng) == [3, 6, 9]
     drawn = moments(Event("wifi", {}, times=50), 10, rng)
     assert len(drawn) == 50 and drawn == sorted(drawn) and all(0 <= t <= 10 for t in drawn)
