@@ -31,17 +31,18 @@ class Witness:
     def cut(self, board: Board) -> None:
         self.journal.cut()
 
+    def client(self, board: Board, source_id: str) -> None:
+        self.source_ids.add(source_id)
+
     def ring(
         self,
         board: Board,
-        source_id: str,
         uptime_ms: int,
         sector_bytes: int,
         memory: bytes,
         dropped: int,
         rejected: int,
     ) -> None:
-        self.source_ids.add(source_id)
         self.dropped += dropped
         self.rejected += rejected
         self.held += held_rows(memory, sector_bytes, self._true_ms(board) - uptime_ms)

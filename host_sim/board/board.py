@@ -40,10 +40,10 @@ class Recorder(Protocol):
     def begin(self, board: Board, method: str, arguments: Any) -> None: ...
     def end(self, board: Board, accepted: bool) -> None: ...
     def cut(self, board: Board) -> None: ...
+    def client(self, board: Board, source_id: str) -> None: ...
     def ring(
         self,
         board: Board,
-        source_id: str,
         uptime_ms: int,
         sector_bytes: int,
         memory: bytes,
@@ -222,7 +222,9 @@ class Board:
         self._stop()
 
     async def report(self) -> bool:
-        """Have the firmware's clients tell `recorder` what they hold; False when none answers in 5 s."""
+        """Have the firmware's clients tell `recorder` what they hold; False when it is off or silent for 5 s."""
+        if self._vm is None:
+            return False
         reported = self.kernel.loop.create_future()
 
         def done() -> None:

@@ -305,9 +305,13 @@ class _Host:
         if self._board.recorder:
             self._board.recorder.end(self._board, accepted)
 
-    def ring(self, source_id: str, uptime_ms: int, sector_bytes: int, memory: bytes, *counts: int) -> None:
+    def client(self, source_id: str) -> None:
         if self._board.recorder:
-            self._board.recorder.ring(self._board, source_id, uptime_ms, sector_bytes, bytes(memory), *counts)
+            self._board.recorder.client(self._board, source_id)
+
+    def ring(self, uptime_ms: int, sector_bytes: int, memory: bytes, *counts: int) -> None:
+        if self._board.recorder:
+            self._board.recorder.ring(self._board, uptime_ms, sector_bytes, bytes(memory), *counts)
 
     def reported(self) -> None:
         self._board.reported()

@@ -33,6 +33,7 @@ def _remember(cls):
     def remembered(self, *arguments, **named):
         original(self, *arguments, **named)
         _clients.append(self)
+        call("host.client", self.source_id)
 
     cls.__init__ = remembered
 
@@ -48,7 +49,7 @@ def _report():
         ring = recorder.ring
         memory = getattr(ring._dev, "_mem", b"")
         counts = (client.dropped_points, client.rejected_points)
-        call("host.ring", client.source_id, uptime_ms, ring._size, memory, *counts)
+        call("host.ring", uptime_ms, ring._size, memory, *counts)
     call("host.reported")
 
 
