@@ -5,7 +5,7 @@ VM ?= micropython
 SECONDS ?=
 RUN = .venv/bin/python
 
-.PHONY: setup demo test mpy size format clean
+.PHONY: setup demo test mpy bench size format clean
 
 setup:
 	@$(PYTHON) tools/bootstrap.py demo
@@ -23,6 +23,10 @@ test:
 mpy:
 	@$(PYTHON) tools/bootstrap.py test
 	@$(RUN) tools/build_mpy.py
+
+bench:
+	@$(PYTHON) tools/bootstrap.py demo
+	@$(RUN) tools/bench.py
 
 size:
 	@$(PYTHON) tools/bootstrap.py test

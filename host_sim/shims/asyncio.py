@@ -742,4 +742,4 @@ def _begin(s, address, context, name):
 
 
 async def start_server(cb, host, port, backlog=5, ssl=None):
-    raise OSError(_EOPNOTSUPP)  # the virtual board does not listen
+    raise OSError(_EOPNOTSUPP, "the virtual board does not listen")
