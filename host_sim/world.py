@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .tls_server import TlsFactory
 
 ROOT = Path(__file__).resolve().parent.parent
+FIRMWARE = ROOT / "firmware"
 LIBRARY = ROOT / "lib" / "plexus_mp"
 BME280_ADDRESS = 0x76
 VIRTUAL_GATEWAY = ("192.168.4.1", 8765)
@@ -230,11 +231,16 @@ class World:
         return placement
 
     def _copy_files(self, board: Board, firmware: Path, board_source: str) -> None:
-        """What a user copies with mpremote: firmware, library, board file, settings."""
+        """What a user copies with mpremote: firmware, library, board file, settings.
+
+        Firmware that leaves the Wi-Fi to others is given this project's boot.py, which connects it.
+        """
         assert self._target is not None
         if not firmware.exists():
             raise FileNotFoundError(f"{firmware}: no such file or folder")
         board.files.copy(firmware, "/" if firmware.is_dir() else "/main.py")
+        if not _sees_to_wifi(firmware):
+            board.files.copy(FIRMWARE / "boot.py", "/boot.py")
         try:
             board.files.stat("/lib/plexus_mp")
         except OSError:
@@ -283,6 +289,12 @@ class World:
         start_ms = self.kernel.epoch_ms - _WINDOW_MS
         end_ms = self.kernel.unix_ms() + _WINDOW_MS
         return remote_rows(self._target.url, self._target.api_key, source_id, start_ms, end_ms)
+
+
+def _sees_to_wifi(firmware: Path) -> bool:
+    """Whether the firmware has a boot.py, or anything of its own that speaks of the network interface."""
+    sources = [firmware] if firmware.is_file() else [*firmware.glob("*.py")]
+    return any(source.name == "boot.py" or b"WLAN" in source.read_bytes() for source in sources)
 
 
 def _settings(board: Board) -> dict[str, object]:

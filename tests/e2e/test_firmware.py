@@ -96,6 +96,30 @@ def test_a_program_of_nothing_but_send_and_sleep_delivers(vm, tmp_path):
     assert outcome.values("n") == list(range(11))
 
 
+def test_so_does_a_single_file_that_leaves_the_wifi_to_others(vm, tmp_path):
+    path = tmp_path / "anything.py"
+    path.write_text(SEND_AND_SLEEP)
+    outcome = simulate(path, vm, 130)
+    assert outcome.verdict.clean and outcome.values("n") == [0, 1, 2]
+
+
+OWN_WIFI = """
+import network, time
+wlan = network.WLAN(network.STA_IF)
+wlan.active(True)
+wlan.connect("simulated", "simulated")
+while not wlan.isconnected():
+    pass
+"""
+
+
+def test_firmware_that_connects_by_itself_is_left_alone(vm, tmp_path):
+    path = tmp_path / "main.py"
+    path.write_text(OWN_WIFI + SEND_AND_SLEEP)
+    outcome = simulate(path, vm, 130)
+    assert outcome.console == "" and outcome.verdict.clean and outcome.verdict.stored == 3
+
+
 OFFLINE_FIRST = """
 import time
 from plexus_mp import Plexus

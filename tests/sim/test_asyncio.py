@@ -10,6 +10,7 @@ import pytest
 
 from host_sim.world import VIRTUAL_GATEWAY, World
 from tests.e2e.simulation import BOARD, VMS, program, simulate
+from tests.sim.tls_bench import Bench
 
 HEAD = """
 import asyncio
@@ -750,6 +751,37 @@ async def main():
 asyncio.run(main())
 """
     assert printed(CONNECT + source) == ["nothing yet"] * 3 + ["b'HTTP/1.1 200'"]
+
+
+TLS = """
+import asyncio
+
+async def ticks():
+    while True:
+        await asyncio.sleep_ms(10)
+
+async def main():
+    asyncio.create_task(ticks())
+    for kind, name in (("good", HOST), ("good", None), ("expired", HOST)):
+        try:
+            place = (HOST, PORTS[kind]) if name is None else (ADDRESS, PORTS[kind])
+            reader, writer = await asyncio.open_connection(*place, ssl=context(), server_hostname=name)
+            writer.write(REQUEST)
+            await writer.drain()
+            print(await reader.readline(), len(await reader.read()) > 100)
+        except (OSError, ValueError) as e:
+            print(said(e))
+        await writer.wait_closed()
+
+set_clock()
+asyncio.run(main())
+""".replace("ADDRESS", repr(VIRTUAL_GATEWAY[0]))
+
+
+def test_a_stream_inside_tls(vm, tmp_path):
+    refused = r"ValueError ('\nThe certificate validity has expired\n',)"
+    lines = Bench(vm, tmp_path).run(TLS)
+    assert lines == ["b'HTTP/1.1 200 OK\\r\\n' True"] * 2 + [refused]
 
 
 # the loop
