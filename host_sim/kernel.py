@@ -93,6 +93,10 @@ class Kernel:
         finally:
             gc.set_threshold(*thresholds)
 
+    def close(self) -> None:
+        """Give the loop's files back; nothing runs on it any more."""
+        self.loop.close()
+
     def now_us(self) -> int:
         """True time since the start, in microseconds."""
         if self._virtual is not None:

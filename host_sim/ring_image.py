@@ -9,7 +9,7 @@ from typing import Any
 
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.decoder import Decoder
-from plexus_mp.ring import HEADER_BYTES, Ring
+from plexus_mp.ring import HEADER_BYTES, MAGIC, Ring
 
 from .journal import Row
 
@@ -33,8 +33,8 @@ def held_rows(memory: bytes, sector_bytes: int, start_ms: int) -> Iterator[Row]:
     ring: Any = Ring(blocks, sector_bytes - 64)
     sequences = []
     for at in range(0, len(memory), sector_bytes):
-        magic, sequence = struct.unpack_from("<4sI", memory, at)
-        if magic == b"PXR1":
+        magic, _, sequence = struct.unpack_from("<2sHI", memory, at)
+        if magic == MAGIC:
             sequences.append(sequence)
     for sequence in sorted(sequences):
         yield from _sector(ring, sequence, Decoder(_Uptime(start_ms)), sector_bytes)

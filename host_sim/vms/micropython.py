@@ -74,7 +74,9 @@ class MicroPythonVm:
     def _wait_readable(self) -> None:
         kernel = self._board.kernel
         if kernel.virtual:
-            if not select.select([self._requests], [], [], WALL_GUARD_S)[0]:
+            poll = select.poll()  # select.select would end at file number 1023
+            poll.register(self._requests, select.POLLIN)
+            if not poll.poll(WALL_GUARD_S * 1000):
                 raise FirmwareHangs
         else:
             kernel.loop.add_reader(self._requests, self._board.wake)

@@ -30,8 +30,8 @@ class Outbox:
         self._limit = 0  # points that a frame may hold, 0: as many as fit
         self._poison = []  # points of the frame under way, counted from its first, that are left out
         # The frame begins `_done` points into the commit at `_off` of sector `_seq`, and ends likewise.
-        self._seq = self._end_seq = 0
-        self._off = self._end_off = HEADER_BYTES
+        self._seq, self._off = self._ring.settled
+        self._end_seq, self._end_off = self._seq, self._off
         self._done = self._end_done = 0
         self._taken = 0  # points from begin to end, those left out included
         # The commit that the decoder expects next: it must have seen all that comes before in the sector.
@@ -101,7 +101,7 @@ class Outbox:
         return True
 
     def _settle(self):
-        self._ring.settle(self._seq, self._end_off, self._taken)
+        self._ring.settle(self._seq, self._end_off, self._taken, self._end_done)
         self._seq = self._end_seq
         self._off = self._end_off
         self._done = self._end_done

@@ -12,9 +12,11 @@ from struct import pack_into
 from .blocks import COUNT, ERASE, SIZE
 from .ports import const
 
-_MAGIC = b"PXR1"
-_HEADER = "<4sIIIHHIHH"  # magic, seq, boot, settled seq, settled offset, -, dropped, -, CRC
-HEADER_BYTES = const(28)
+MAGIC = b"P1"
+# magic, points settled in the settled sector, seq, boot, settled seq and offset, sectors behind this one to the
+# oldest, dropped; then the boot's Unix ms at uptime 0 (48 bits, 0: not known) and the CRC
+HEADER = "<2sHIIIHHI"
+HEADER_BYTES = const(32)
 _ERASED = const(0xFF)
 # The caller leaves this much room before a payload and behind it, for its length and its CRC.
 PAYLOAD_AT = const(2)
@@ -54,6 +56,8 @@ class Ring:
     Raises `ValueError` when the sizes do not fit each other, `OSError` when the device fails.
     """
 
+    reserve_bytes = 0  # at the end of a sector, for what a subclass keeps there
+
     def __init__(self, dev, page_bytes):
         self._dev = dev
         self._count = dev.ioctl(COUNT, 0)
@@ -74,26 +78,30 @@ class Ring:
         self.tail_seq = 1
         self._settled_seq = 1
         self._settled_off = HEADER_BYTES
+        self._settled_points = 0  # of that sector, in commits that are wholly settled
         self._claimed_seq = 0
         self._claimed_points = 0
         self.orphaned = 0
         self.dropped = 0
         self.left = 0
+        self.boot = 0
+        self.boot_stamp = b"\0\0\0\0\0\0"  # Unix ms at its uptime 0
+        self.read_boot = 0  # whose record `read` returned
 
     def _check_sizes(self, page_bytes):
         if self._count < 2:
             raise ValueError("ring_bytes must hold at least two sectors")
-        if (
-            page_bytes > COMMIT_MAX
-            or page_bytes + PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES + _STEP > self._size
-        ):
+        beside = PAYLOAD_AT + _CRC_BYTES + HEADER_BYTES + _STEP + self.reserve_bytes
+        if page_bytes > COMMIT_MAX or page_bytes + beside > self._size:
             raise ValueError(
-                "page_bytes must leave 48 bytes of sector_bytes (%d), and be below 16 KiB" % self._size
+                "page_bytes must leave %d of sector_bytes (%d), and be below 16 KiB" % (beside, self._size)
             )
 
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
-        return 0 if self._torn else self._size - self._head_off - PAYLOAD_AT - _CRC_BYTES - _STEP
+        if self._torn:
+            return 0
+        return self._size - self.reserve_bytes - self._head_off - PAYLOAD_AT - _CRC_BYTES - _STEP
 
     def turn(self):
         """Open the next sector; when that overwrites the oldest, its unsettled points are dropped.
@@ -108,15 +116,25 @@ class Ring:
         if seq - self._count >= self.tail_seq:
             self._drop(seq - self._count, block)
         self._dev.ioctl(ERASE, block)
-        header = self._header
-        settled = max(self._settled_seq, self.tail_seq)
-        pack_into(_HEADER, header, 0, _MAGIC, seq, 0, settled, self._settled_off, 0, self.dropped, 0, 0)
-        pack_into("<H", header, HEADER_BYTES - 2, crc16(0, header, 0, HEADER_BYTES - 2))
-        self._dev.writeblocks(block, header, 0)
+        self._write_header(seq, block)
         self._torn_ends.pop(seq - self._count, None)
         self.head_seq = seq
         self._head_off = HEADER_BYTES
         self._torn = False
+
+    def _write_header(self, seq, block):
+        header = self._header
+        if self._settled_seq < self.tail_seq:
+            self._settled_seq = self.tail_seq
+            self._settled_off = HEADER_BYTES
+            self._settled_points = 0
+        settled, off, behind = self._settled_seq, self._settled_off, seq - self.tail_seq
+        pack_into(
+            HEADER, header, 0, MAGIC, self._settled_points, seq, self.boot, settled, off, behind, self.dropped
+        )
+        header[24:30] = self.boot_stamp
+        pack_into("<H", header, HEADER_BYTES - 2, crc16(0, header, 0, HEADER_BYTES - 2))
+        self._dev.writeblocks(block, header, 0)
 
     def _drop(self, seq, block):
         lost = self._points[block]
@@ -189,8 +207,13 @@ class Ring:
         self._claimed_points = points
         self.orphaned = 0
 
-    def settle(self, seq, off, points):
-        """`points` points of sector `seq` need no more care; everything before `off` is done with."""
+    @property
+    def settled(self):
+        """(sector, offset) of the first commit that is not wholly settled."""
+        return self._settled_seq, self._settled_off
+
+    def settle(self, seq, off, points, partly):
+        """`points` points of sector `seq` need no more care: all before `off`, and `partly` of the commit there."""
         if seq >= self.tail_seq:
             self._points[seq % self._count] -= points
             self.left -= points

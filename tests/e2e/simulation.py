@@ -58,6 +58,7 @@ def simulate(
         return await world.finish()
 
     verdict = world.kernel.run(run())
+    world.kernel.close()
     assert world.placements[0].board.error is None
     return Outcome(world, verdict, "".join(console))
 
