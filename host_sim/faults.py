@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .answers import ANSWERS, rule_for
@@ -11,6 +12,7 @@ from .board import i2c
 from .board.flash_faults import BAD_KINDS, ERASE_TEARS, PROGRAM_TEARS
 
 if TYPE_CHECKING:
+    from .holds import Holds
     from .world import Placement, World
 
 Settings = Mapping[str, Any]
@@ -19,10 +21,13 @@ Start = Callable[["World", "Placement", Settings], "Undo | None"]
 
 _COUNT_MAX = 1_000_000
 
+GATEWAY = "gateway"
+VIRTUAL = "virtual"
+
 
 @dataclass(frozen=True)
 class Key:
-    """A setting: `kind` is time (seconds), count, number, text or one of `choices`."""
+    """A setting: `kind` is time (seconds), count (from 1), whole, number, text or one of `choices`."""
 
     kind: str
     default: Any = None
@@ -43,7 +48,7 @@ class Key:
             return value
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole and not (self.kind == "number" and isinstance(value, float)):
-            raise ValueError(f"must be a {'whole ' if self.kind == 'count' else ''}number, not {value!r}")
+            raise ValueError(f"must be a {'' if self.kind == 'number' else 'whole '}number, not {value!r}")
         low = max(1, self.minimum) if self.kind == "count" else self.minimum
         if not low <= value <= self.maximum:
             raise ValueError(f"must be from {low:g} to {self.maximum:g}, not {value!r}")
@@ -52,10 +57,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault. A key named `for` ends it after so many seconds, if `start` says how."""
+    """A kind of fault. A key named `for` ends it after so many seconds, if `start` says how.
+
+    `needs` is what the run must have: a 'gateway' of its own, or 'virtual' time.
+    """
 
     start: Start
     keys: Mapping[str, Key] = field(default_factory=dict)
+    needs: str | None = None
 
 
 _FOR = Key("time", 30.0)
@@ -69,36 +78,36 @@ def _us(seconds: float) -> int:
 
 
 def _wifi(world: World, placement: Placement, settings: Settings) -> Undo:
+    wifi = placement.board.wifi
     if settings["state"] == "down":
-        placement.board.wifi.set_available(False)
-        return lambda: placement.board.wifi.set_available(True)
+        return placement.holds.begin("wifi", lambda: wifi.available, wifi.set_available, False)
     # Associated, with an address, and nothing behind it.
-    placement.wires.set_dns("fail")
-    placement.wires.set_swallow(True)
+    ends = [_hold_dns(placement, "fail"), _hold_swallow(placement)]
+    return lambda: [end() for end in ends]
 
-    def back() -> None:
-        placement.wires.set_dns("ok")
-        placement.wires.set_swallow(False)
 
-    return back
+def _hold_dns(placement: Placement, state: str) -> Undo:
+    wires = placement.wires
+    return placement.holds.begin("dns", lambda: wires.path.dns, wires.set_dns, state)
+
+
+def _hold_swallow(placement: Placement) -> Undo:
+    wires = placement.wires
+    return placement.holds.begin("swallow", lambda: wires.path.swallow, wires.set_swallow, True)
 
 
 def _dns(world: World, placement: Placement, settings: Settings) -> Undo:
-    placement.wires.set_dns(settings["mode"])
-    return lambda: placement.wires.set_dns("ok")
+    return _hold_dns(placement, settings["mode"])
 
 
 def _transport(world: World, placement: Placement, settings: Settings) -> Undo | None:
-    wires, action = placement.wires, settings["action"]
+    wires, holds, action = placement.wires, placement.holds, settings["action"]
     if action == "stall":
-        wires.set_stalled(True)
-        return lambda: wires.set_stalled(False)
+        return holds.begin("stall", lambda: wires.path.stalled, wires.set_stalled, True)
     if action == "black_hole":
-        wires.set_swallow(True)
-        return lambda: wires.set_swallow(False)
+        return _hold_swallow(placement)
     if action == "refuse":
-        wires.path.refuse = True
-        return lambda: setattr(wires.path, "refuse", False)
+        return _hold_attribute(holds, "refuse", wires.path, "refuse", True)
     if action == "reset_after":
         wires.reset_after(settings["bytes"])
     elif action == "half_close":
@@ -108,15 +117,18 @@ def _transport(world: World, placement: Placement, settings: Settings) -> Undo |
     return None
 
 
+def _hold_attribute(holds: Holds, thing: str, owner: object, name: str, value: Any) -> Undo:
+    return holds.begin(thing, partial(getattr, owner, name), partial(setattr, owner, name), value)
+
+
 def _latency(world: World, placement: Placement, settings: Settings) -> Undo:
     path = placement.wires.path
-    before = (path.up_us, path.down_us, path.jitter_us)
 
-    def put(up_us: int, down_us: int, jitter_us: int) -> None:
-        path.up_us, path.down_us, path.jitter_us = up_us, down_us, jitter_us
+    def put(times: tuple[int, int, int]) -> None:
+        path.up_us, path.down_us, path.jitter_us = times
 
-    put(*(int(settings[name] * 1000) for name in ("up_ms", "down_ms", "jitter_ms")))
-    return lambda: put(*before)
+    times = tuple(int(settings[name] * 1000) for name in ("up_ms", "down_ms", "jitter_ms"))
+    return placement.holds.begin("latency", lambda: (path.up_us, path.down_us, path.jitter_us), put, times)
 
 
 def _evict(world: World, placement: Placement, settings: Settings) -> None:
@@ -133,26 +145,34 @@ def _gateway(world: World, placement: Placement, settings: Settings) -> Undo:
 
 
 def _restart(world: World, placement: Placement, settings: Settings) -> Undo:
-    world.stop_gateway()
-    return world.restart_gateway
+    def put(runs: bool) -> None:
+        if runs:
+            world.restart_gateway()
+        else:
+            world.stop_gateway()
+
+    return world.holds.begin("gateway", lambda: world.gateway_runs, put, False)
 
 
 def _gateway_clock(world: World, placement: Placement, settings: Settings) -> Undo:
-    world.gateway_skew_ms += int(settings["jump_s"] * 1000)
-    return lambda: setattr(world, "gateway_skew_ms", 0)
+    jump_ms = int(settings["jump_s"] * 1000)
+    world.gateway_skew_ms += jump_ms
+
+    def back() -> None:
+        world.gateway_skew_ms -= jump_ms
+
+    return back
 
 
 def _tls(world: World, placement: Placement, settings: Settings) -> Undo:
     """What the gateway presents on its TLS port, to connections that begin from now on."""
     tls = world.serve_tls()
-    tls.identity = getattr(world.identities, settings["certificate"])
-    tls.mode = settings["mode"]
 
-    def back() -> None:
-        tls.identity = world.identities.good
-        tls.mode = "tls"
+    def put(shown: tuple[Any, str]) -> None:
+        tls.identity, tls.mode = shown
 
-    return back
+    shown = (getattr(world.identities, settings["certificate"]), settings["mode"])
+    return world.holds.begin("tls", lambda: (tls.identity, tls.mode), put, shown)
 
 
 _CERTIFICATES = ("good", "expired", "not_yet_valid", "wrong_host", "other_ca", "self_signed")
@@ -165,33 +185,43 @@ _BROWN_OUT_US = 50_000
 
 def _power(world: World, placement: Placement, settings: Settings) -> None:
     board, action = placement.board, settings["action"]
-    now_us = world.kernel.now_us()
     if action == "brown_out":
         for i in range(settings["count"]):
-            at_us = now_us + _us(settings["for"] * i)
-            world.kernel.call_at(at_us, lambda: board.brown_out(_BROWN_OUT_US))
-    elif action == "reset":
-        board.press_reset()
+            world.later(_us(settings["for"] * i), partial(board.brown_out, _BROWN_OUT_US))
+    elif action == "reset":  # the EN pin: to an ESP32 a power-on, RTC included
+        _cut_power(world, placement, 0)
     else:
-        # Armed first: inside a call of the firmware the cut does not return.
-        world.kernel.call_at(now_us + _us(settings["for"]), board.power_on)
-        board.power_off()
+        _cut_power(world, placement, settings["for"])
+
+
+def _cut_power(world: World, placement: Placement, seconds: float) -> None:
+    board = placement.board
+
+    def put(on: bool) -> None:
+        if on:
+            board.power_on()
+        else:
+            board.power_off()
+
+    hold = placement.holds.make("supply", lambda: board.powered, put, False)
+    # Armed first: inside a call of the firmware the cut does not return.
+    world.later(_us(seconds), hold.end)
+    hold.begin()
 
 
 # flash
 
 
 def _flash(world: World, placement: Placement, settings: Settings) -> Undo | None:
-    board, action = placement.board, settings["action"]
-    flash = board.flash
+    flash, action = placement.board.flash, settings["action"]
     sector = settings["sector"] % (flash.size // flash.sector_bytes)
     if action == "rot":
         flash.rot(settings["bits"])
     elif action == "error":
         flash.fail_at(flash.operations + 1)
     elif action == "bad_sector":
-        flash.spoil(sector, settings["kind"])
-        return lambda: flash.spoil(sector, None)
+        put = partial(flash.spoil, sector)
+        return placement.holds.begin(("sector", sector), lambda: None, put, settings["kind"])
     else:
         _cut_flash(world, placement, settings)
     return None
@@ -199,14 +229,9 @@ def _flash(world: World, placement: Placement, settings: Settings) -> Undo | Non
 
 def _cut_flash(world: World, placement: Placement, settings: Settings) -> None:
     """Power goes in the midst of the next program or erase, and returns after `for`."""
-    board = placement.board
-
-    def cut() -> None:
-        world.kernel.call_at(world.kernel.now_us() + _us(settings["for"]), board.power_on)
-        board.power_off()
-
-    board.flash.on_cut = cut
-    board.flash.cut_at(board.flash.operations + 1, settings["program_tear"], settings["erase_tear"])
+    flash = placement.board.flash
+    flash.on_cut = partial(_cut_power, world, placement, settings["for"])
+    flash.cut_at(flash.operations + 1, settings["program_tear"], settings["erase_tear"])
 
 
 # clock, sensor, memory
@@ -219,23 +244,33 @@ def _clock(world: World, placement: Placement, settings: Settings) -> None:
     board.clocks.set_drift(now_us, settings["drift_ppm"])
 
 
+_BUS_FAULTS = {"nack": i2c.NACK, "stuck": i2c.STUCK, "garbage": i2c.GARBAGE}
+
+
 def _sensor(world: World, placement: Placement, settings: Settings) -> Undo:
-    bus, address = placement.board.i2c, placement.sensor_address
-    if settings["state"] == "unplugged":
-        bus.unplug(address)
-        return lambda: bus.replug(address)
-    if settings["state"] == "hung":
-        placement.sensor.hung = True
-        return lambda: setattr(placement.sensor, "hung", False)
-    kind = {"nack": i2c.NACK, "stuck": i2c.STUCK, "garbage": i2c.GARBAGE}[settings["state"]]
-    bus.set_fault(kind)
-    return bus.clear_faults
+    bus, holds, state = placement.board.i2c, placement.holds, settings["state"]
+    if state == "hung":
+        return _hold_attribute(holds, "sensor", placement.sensor, "hung", True)
+    if state == "unplugged":
+        return holds.begin("plug", lambda: True, partial(_plug, placement), False)
+
+    def put(kind: str | None) -> None:
+        if kind is None:
+            bus.clear_faults()
+        else:
+            bus.set_fault(kind)
+
+    return holds.begin("bus", lambda: None, put, _BUS_FAULTS[state])
+
+
+def _plug(placement: Placement, plugged: bool) -> None:
+    change = placement.board.i2c.replug if plugged else placement.board.i2c.unplug
+    change(placement.sensor_address)
 
 
 def _heap(world: World, placement: Placement, settings: Settings) -> Undo:
     """Memory for sockets runs out (ENOMEM from the network stack), or for Python objects (MemoryError)."""
-    placement.board.exhausted = settings["kind"]
-    return lambda: setattr(placement.board, "exhausted", None)
+    return _hold_attribute(placement.holds, "heap", placement.board, "exhausted", settings["kind"])
 
 
 FAULTS: dict[str, Fault] = {
@@ -256,7 +291,7 @@ FAULTS: dict[str, Fault] = {
         {name: Key("number", 0.0, maximum=60_000) for name in ("up_ms", "down_ms", "jitter_ms")}
         | {"for": _FOR},
     ),
-    "evict": Fault(_evict),
+    "evict": Fault(_evict, needs=GATEWAY),
     "gateway": Fault(
         _gateway,
         {
@@ -266,6 +301,7 @@ FAULTS: dict[str, Fault] = {
             "delay_ms": Key("number", 0.0, maximum=3_600_000),
             "for": _FOR,
         },
+        GATEWAY,
     ),
     "tls": Fault(
         _tls,
@@ -274,10 +310,11 @@ FAULTS: dict[str, Fault] = {
             "mode": Key("text", "tls", ("tls", "plain", "stall")),
             "for": _FOR,
         },
+        VIRTUAL,
     ),
-    "gateway_restart": Fault(_restart, {"for": Key("time", 5.0)}),
+    "gateway_restart": Fault(_restart, {"for": Key("time", 5.0)}, GATEWAY),
     "gateway_clock": Fault(
-        _gateway_clock, {"jump_s": Key("number", None, (), -1e10, 1e10, True), "for": _FOR}
+        _gateway_clock, {"jump_s": Key("number", None, (), -1e10, 1e10, True), "for": _FOR}, GATEWAY
     ),
     "power": Fault(
         _power,
@@ -292,7 +329,7 @@ FAULTS: dict[str, Fault] = {
         {
             "action": Key("text", "rot", ("rot", "bad_sector", "error", "cut")),
             "bits": Key("count", 1),
-            "sector": Key("number", 0),
+            "sector": Key("whole", 0),
             "kind": Key("text", BAD_KINDS[0], BAD_KINDS),
             "program_tear": Key("text", "bits", PROGRAM_TEARS),
             "erase_tear": Key("text", "mixture", ERASE_TEARS),

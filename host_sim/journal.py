@@ -55,8 +55,18 @@ class Row:
     tags: dict[str, str]
     timestamp_ms: int
 
+    @property
+    def guessed(self) -> bool:
+        """The device says that it does not know the time: its boot never met a gateway."""
+        return self.tags.get("clock") == "estimated"
+
     def key(self) -> Identity:
-        return key_of(self.cls, self.metric, self.value, self.tags)
+        tags = (
+            {name: value for name, value in self.tags.items() if name != "clock"}
+            if self.guessed
+            else self.tags
+        )
+        return key_of(self.cls, self.metric, self.value, tags)
 
 
 _SUMS = ["accepted", "stored", "pending", "lost", "duplicates", "resent", "dropped", "rejected", "miscounted"]
@@ -167,13 +177,16 @@ def compare(
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
     by_key: dict[Any, list[Row]] = defaultdict(list)
+    guessed: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
-        by_key[row.key()].append(row)
+        (guessed if row.guessed else by_key)[row.key()].append(row)
         verdict.stored += 1
     sure = _grouped(journal.accepted)
     maybe = _grouped(journal.maybe)
-    for key in by_key.keys() | sure.keys():
+    for key in by_key.keys() | sure.keys() | guessed.keys():
         missing, spurious, error_ms = _match(sure.get(key, []), by_key.get(key, []))
+        missing, unmatched = _match_guessed(missing, guessed.get(key, []))
+        spurious += unmatched
         verdict.missing += missing
         verdict.spurious += _match(maybe.get(key, []), spurious)[1]
         verdict.time_error_ms = max(verdict.time_error_ms, error_ms)
@@ -221,6 +234,12 @@ def _match(readings: list[Reading], rows: list[Row]) -> tuple[list[Reading], lis
         else:
             spurious.append(row)
     return missing + readings[i:], spurious, error_ms
+
+
+def _match_guessed(readings: list[Reading], rows: list[Row]) -> tuple[list[Reading], list[Row]]:
+    """As `_match`, by order alone: the oldest readings are those that were taken before the time was known."""
+    readings = sorted(readings, key=Reading.expected_ms)
+    return readings[len(rows) :], sorted(rows, key=lambda row: row.timestamp_ms)[len(readings) :]
 
 
 def _without_held(missing: list[Reading], held: Iterable[Row]) -> list[Reading]:

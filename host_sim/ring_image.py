@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plexus_mp.blocks import RamBlocks
-from plexus_mp.decoder import Decoder
-from plexus_mp.ring import HEADER_BYTES, MAGIC, Ring
+from plexus_mp.decoder import Decoder, count_points
+from plexus_mp.flashring import FlashRing
+from plexus_mp.ring import HEADER_BYTES
 
 from .journal import Row
 
-
-class _Uptime:
-    """A clock for the decoder: true time is uptime plus what the clock read at its start."""
-
-    def __init__(self, start_ms: int) -> None:
-        self._start_ms = start_ms
-
-    def unix_ms(self, s: int, ms: int) -> int:
-        return self._start_ms + s * 1000 + ms
+_POINT_MAX_BYTES = 1 << 17
 
 
-def held_rows(memory: bytes, sector_bytes: int, start_ms: int) -> Iterator[Row]:
-    """Every point in every readable commit, settled or not; `start_ms` is the Unix time of uptime 0."""
-    if not memory:
-        return
-    blocks: Any = RamBlocks(len(memory), sector_bytes)
-    blocks._mem[:] = memory
-    ring: Any = Ring(blocks, sector_bytes - 64)
-    sequences = []
-    for at in range(0, len(memory), sector_bytes):
-        magic, _, sequence = struct.unpack_from("<2sHI", memory, at)
-        if magic == MAGIC:
-            sequences.append(sequence)
-    for sequence in sorted(sequences):
-        yield from _sector(ring, sequence, Decoder(_Uptime(start_ms)), sector_bytes)
+def flash_ring(image: bytes, sector_bytes: int) -> Any:
+    """The ring whose sectors `image` holds, mounted on a copy."""
+    blocks: Any = RamBlocks(len(image), sector_bytes)
+    blocks._mem[:] = image
+    return FlashRing(blocks, min(sector_bytes - 256, 4096), count_points)
 
 
-def _sector(ring: Any, sequence: int, decoder: Any, sector_bytes: int) -> Iterator[Row]:
+def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ram: bool) -> Iterator[Row]:
+    """Every point in every readable commit, settled or not; `zero_ms` is the Unix time of each boot's uptime 0."""
+    ring = flash_ring(image, sector_bytes)
+    if in_ram:  # such a ring keeps no marks, and fills its sectors to the end
+        ring.reserve_bytes = 0
+        ring._head_off = sector_bytes
+    for sequence in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
+        yield from _sector(ring, sequence, sector_bytes, zero_ms)
+
+
+def _sector(ring: Any, sequence: int, sector_bytes: int, zero_ms: Mapping[int, int]) -> Iterator[Row]:
     buf = memoryview(bytearray(sector_bytes))
-    out = bytearray(2 * 65536)
+    out = bytearray(_POINT_MAX_BYTES)
+    decoder = Decoder()
     offset = HEADER_BYTES
     while n := ring.read(sequence, offset, buf):
+        decoder.zero_ms = zero_ms.get(ring.read_boot, 0)
         decoder.load(buf, ring.payload_at, n)
         while decoder.more:
             end = decoder.next_json(out, 0, len(out))

@@ -56,14 +56,19 @@ class Event:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A named list of events; `seconds` is how long it wants to run, if it says."""
+    """A named list of events; `seconds` is how long it wants to run, `path` its file, if it says."""
 
     name: str
     events: list[Event] = field(default_factory=list)
     seconds: float | None = None
+    path: Path | None = None
 
     def kinds(self) -> set[str]:
         return {event.fault for event in self.events}
+
+    def error(self, event: Event, key: str, what: str) -> ScenarioError:
+        """What is wrong with an event that reads well but cannot be played."""
+        return ScenarioError(f"{self.path or self.name}:{event.line}: {key}: {what}")
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -98,7 +103,8 @@ class _Reader:
         seconds = document.get("seconds")
         if seconds is not None:
             seconds = self._checked(None, "seconds", seconds, Key("time"))
-        return Scenario(name, [self._event(i, entry) for i, entry in enumerate(entries)], seconds)
+        events = [self._event(i, entry) for i, entry in enumerate(entries)]
+        return Scenario(name, events, seconds, self._path)
 
     def _event(self, index: int, entry: dict[str, Any]) -> Event:
         fault = entry.get("fault")

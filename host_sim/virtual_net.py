@@ -10,33 +10,38 @@ from .board import net
 from .dialers import is_address
 from .kernel import Kernel
 
-_HIGH_WATER_BYTES = 65536
+# What a server may have unsent before it is told to wait, and when it is told to go on; asyncio's numbers.
+HIGH_WATER_BYTES = 65_536
+_LOW_WATER_BYTES = HIGH_WATER_BYTES // 4
+_SEGMENT_BYTES = net.WINDOW_BYTES // 4  # TCP_MSS of MicroPython's ESP32 builds
+
+Address = tuple[str, int]
+Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class _ServerSide(asyncio.Transport):
     """The transport that a server's protocol sees."""
 
-    def __init__(self, carrier: VirtualCarrier, peer: tuple[str, int], local: tuple[str, int]) -> None:
+    def __init__(self, carrier: VirtualCarrier, peer: Address, local: Address) -> None:
         super().__init__({"peername": peer, "sockname": local})
         self._carrier = carrier
-        self._closing = False
+        self.closing = False
 
     def write(self, data: Any) -> None:
-        if not self._closing:
+        if not self.closing:
             self._carrier.to_board(bytes(data))
 
     def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._carrier.server_ended(0)
+        if not self.closing:
+            self.closing = True
+            self._carrier.feed()
 
     def abort(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._carrier.server_ended(net.ECONNRESET)
+        self.closing = True
+        self._carrier.finish(net.ECONNRESET)
 
     def is_closing(self) -> bool:
-        return self._closing
+        return self.closing
 
     def can_write_eof(self) -> bool:
         return False
@@ -46,7 +51,7 @@ class _ServerSide(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._carrier.reading = True
-        self._carrier.flush_to_server()
+        self._carrier.flush_soon()
 
     def is_reading(self) -> bool:
         return self._carrier.reading
@@ -67,133 +72,173 @@ class _ServerSide(asyncio.Transport):
 
 
 class VirtualCarrier:
-    """One connection inside this process: the board's `net.Carrier`, and the server's transport."""
+    """One connection inside this process: the board's carrier, and the server's transport."""
 
-    def __init__(
-        self, kernel: Kernel, events: net.Events, protocol: asyncio.Protocol, local: tuple[str, int]
-    ) -> None:
-        self._loop = kernel.loop
+    protocol: asyncio.Protocol
+
+    def __init__(self, network: VirtualNet, events: net.Events, local: Address) -> None:
+        self._network = network
+        self._loop = network.kernel.loop
         self._events: net.Events | None = events
-        self.protocol = protocol
+        self.local = local
         self.reading = True
         self.waiting = bytearray()  # from the server, while the board's window is full
         self._to_server = bytearray()
         self._board_paused = False
+        self._board_closed = False
         self._server_paused = False
         self._server_gone = False
-        self._transport = _ServerSide(self, ("192.168.4.2", 49152), local)
-        self._loop.call_soon(self._open)
+        self.transport = _ServerSide(self, ("192.168.4.2", 49152), local)
 
-    def _open(self) -> None:
-        self.protocol.connection_made(self._transport)
+    def open(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
+        protocol.connection_made(self.transport)
         if self._events:
             self._events.connected()
+
+    def refuse(self) -> None:
+        self._server_gone = True
+        if self._events:
+            self._events.lost(net.ECONNREFUSED)
 
     # what the board does
 
     def send(self, data: bytes) -> None:
         self._to_server += data
-        self._loop.call_soon(self.flush_to_server)
-
-    def flush_to_server(self) -> None:
-        if self._to_server and self.reading and not self._server_gone:
-            data = bytes(self._to_server)
-            self._to_server.clear()
-            self.protocol.data_received(data)
+        self.flush_soon()
 
     def room(self) -> int:
         return net.WINDOW_BYTES - len(self._to_server)
 
     def pause(self, paused: bool) -> None:
         self._board_paused = paused
-        if not paused and self.waiting:
-            data = bytes(self.waiting)
-            self.waiting.clear()
-            self._deliver(data)
-        if self._server_paused and not self.waiting:
-            self._server_paused = False
-            self.protocol.resume_writing()
+        self.feed()
 
     def close(self) -> None:
-        self._events = None
-        self._loop.call_soon(self._end_server, None)
+        self._let_go()
+        self._board_closed = True
+        self.flush_soon()
 
     def abort(self) -> None:
         """The board is gone and says nothing: the server keeps its side until it loses patience."""
-        self._events = None
+        self._let_go()
 
-    def _end_server(self, error: Exception | None) -> None:
-        self.flush_to_server()
-        if not self._server_gone:
-            self._server_gone = True
-            self._transport._closing = True
-            self.protocol.connection_lost(error)
+    def reset(self) -> None:
+        self._let_go()
+        self._loop.call_soon(self._reset_server)
+
+    def _let_go(self) -> None:
+        self._events = None
+        self.pause(False)
+
+    # towards the server
+
+    def flush_soon(self) -> None:
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._server_gone:
+            self._answer_for_nobody()
+            return
+        if self._to_server and self.reading and not self.transport.is_closing():
+            full = self.room() <= 0
+            data = bytes(self._to_server)
+            self._to_server.clear()
+            self.protocol.data_received(data)
+            if full and self._events:
+                self._events.writable()
+        if self._board_closed and not self._to_server:
+            self._board_closed = False
+            self._end_of_board()
+
+    def _answer_for_nobody(self) -> None:
+        """What is sent to a closed socket is answered with a reset."""
+        if self._to_server:
+            self._to_server.clear()
+            if self._events:
+                self._events.lost(net.ECONNRESET)
+
+    def _end_of_board(self) -> None:
+        """As asyncio's transports: the protocol may keep its side open, else it is closed."""
+        if not self.transport.is_closing() and not self.protocol.eof_received():
+            self.transport.close()
+
+    def _reset_server(self) -> None:
+        self._flush()
+        self.finish(net.ECONNRESET, ConnectionResetError("reset on the way"))
 
     # what the server does
 
     def to_board(self, data: bytes) -> None:
-        if self._board_paused:
-            self.waiting += data
-            if len(self.waiting) > _HIGH_WATER_BYTES and not self._server_paused:
-                self._server_paused = True
-                self.protocol.pause_writing()
-        else:
-            self._deliver(data)
+        self.waiting += data
+        self.feed()
+        if len(self.waiting) > HIGH_WATER_BYTES and not self._server_paused:
+            self._server_paused = True
+            self.protocol.pause_writing()
 
-    def _deliver(self, data: bytes) -> None:
-        if self._events:
-            self._events.received(data)
+    def feed(self) -> None:
+        """Give the board what it has room for; then the server may go on, or have its end."""
+        while self.waiting and not self._board_paused:
+            segment = bytes(self.waiting[:_SEGMENT_BYTES])
+            del self.waiting[:_SEGMENT_BYTES]
+            if self._events:
+                self._events.received(segment)
+        if self._server_paused and len(self.waiting) <= _LOW_WATER_BYTES:
+            self._server_paused = False
+            self.protocol.resume_writing()
+        if self.transport.is_closing() and not self.waiting:
+            self.finish(0)
 
-    def server_ended(self, errno: int) -> None:
-        events = self._events
-        if events is not None:
-            if errno:
-                events.lost(errno)
-            else:
-                events.ended()
-        self._loop.call_soon(self._end_server, None)
+    def finish(self, errno: int, error: Exception | None = None) -> None:
+        """The server has no connection any more; the board is told, if there is one."""
+        if self._server_gone:
+            return
+        self._server_gone = self.transport.closing = True
+        self.waiting.clear()
+        if self._events and errno:
+            self._events.lost(errno)
+        elif self._events:
+            self._events.ended()
+        self._loop.call_soon(self._lose, error)
+
+    def _lose(self, error: Exception | None) -> None:
+        self._network.open.pop(self, None)
+        self.protocol.connection_lost(error)
 
 
 class VirtualNet:
-    """Who listens where; a `net.Dialer` for boards. Names are resolved from `names`."""
+    """Who listens where; a `wire.Dialer` for boards. Names are resolved from `names`."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._listeners: dict[tuple[str, int], Callable[[], asyncio.BaseProtocol]] = {}
+        self.kernel = kernel
+        self._listeners: dict[Address, Factory] = {}
+        self.open: dict[VirtualCarrier, None] = {}  # in their order, so that a run replays
         self.names: dict[str, str] = {}
 
-    def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def listen(self, host: str, port: int, factory: Factory) -> None:
         self._listeners[host, port] = factory
 
     def stop(self, host: str, port: int) -> None:
+        """The process that listens there is gone, and all its connections with it."""
         self._listeners.pop((host, port), None)
+        for carrier in list(self.open):
+            if carrier.local == (host, port):
+                carrier.transport.abort()
 
-    def dial(self, host: str, port: int, events: net.Events) -> net.Carrier:
-        factory = self._listeners.get((host, port))
+    def dial(self, host: str, port: int, events: net.Events) -> VirtualCarrier:
+        carrier = VirtualCarrier(self, events, (host, port))
+        self.kernel.loop.call_soon(self._accept, carrier)
+        return carrier
+
+    def _accept(self, carrier: VirtualCarrier) -> None:
+        factory = self._listeners.get(carrier.local)
         if factory is None:
-            self._kernel.loop.call_soon(events.lost, net.ECONNREFUSED)
-            return _Nowhere()
+            carrier.refuse()
+            return
         protocol = factory()
         assert isinstance(protocol, asyncio.Protocol)
-        return VirtualCarrier(self._kernel, events, protocol, (host, port))
+        self.open[carrier] = None
+        carrier.open(protocol)
 
     def resolve(self, host: str, done: Callable[[str | None], None]) -> None:
         done(host if is_address(host) else self.names.get(host))
-
-
-class _Nowhere:
-    """A connection that was refused."""
-
-    def send(self, data: bytes) -> None:
-        """Goes nowhere."""
-
-    def room(self) -> int:
-        return 0
-
-    def pause(self, paused: bool) -> None:
-        """Nothing comes."""
-
-    def close(self) -> None:
-        """Never was open."""
-
-    abort = close

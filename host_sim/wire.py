@@ -10,12 +10,26 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .board import net
 from .kernel import Kernel
 
 UP = 0  # from the board
 DOWN = 1  # to the board
+
+
+class Carrier(net.Carrier, Protocol):
+    """What lies behind a wire. `close` says goodbye to the far end, `abort` nothing, `reset` is a reset."""
+
+    def reset(self) -> None: ...
+
+
+class Dialer(Protocol):
+    """Opens the connections behind wires."""
+
+    def dial(self, host: str, port: int, events: net.Events) -> Carrier: ...
+    def resolve(self, host: str, done: Callable[[str | None], None]) -> None: ...
 
 
 @dataclass
@@ -36,13 +50,17 @@ class Path:
     dns: str = "ok"
 
 
+_Deliver = Callable[[bytes], object]
+
+
 @dataclass
 class _Line:
     """One direction of one connection: what is on its way, in order."""
 
-    queue: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
+    queue: deque[tuple[int, bytes, _Deliver]] = field(default_factory=deque)
     last_us: int = 0
-    passed: int = 0
+    waiting: int = 0  # bytes on their way
+    passed: int = 0  # bytes that arrived
 
 
 class Wire:
@@ -51,23 +69,33 @@ class Wire:
     def __init__(self, wires: Wires, events: net.Events) -> None:
         self._wires = wires
         self._events: net.Events | None = events
-        self._inner: net.Carrier | None = None
+        self._inner: Carrier | None = None
         self._lines = (_Line(), _Line())
-        self._waiting_bytes = 0
+        self._board_paused = False
+        self._inner_paused = False
+        self._connected = False
         self._swallowed = False
+        self._half_closed = False
         self.reset_at: int | None = None  # bytes in both directions, then a reset
 
-    def attach(self, inner: net.Carrier) -> None:
+    def begin(self, knock: Callable[[], Carrier | None]) -> None:
+        """The first packet is on its way; where it arrives, `knock` gives what answers, if anything does."""
+        self._pass(UP, lambda _: self._attach(knock()))
+
+    def _attach(self, inner: Carrier | None) -> None:
         self._inner = inner
+
+    @property
+    def passed(self) -> int:
+        """Bytes that arrived, in both directions."""
+        return self._lines[UP].passed + self._lines[DOWN].passed
 
     # towards the far end
 
     def send(self, data: bytes) -> None:
-        self._waiting_bytes += len(data)
-        self._pass(UP, len(data), lambda: self._send_now(data))
+        self._pass(UP, self._send_now, data)
 
     def _send_now(self, data: bytes) -> None:
-        self._waiting_bytes -= len(data)
         if self._inner:
             self._inner.send(data)
         if self._events:
@@ -75,15 +103,25 @@ class Wire:
 
     def room(self) -> int:
         inner = self._inner.room() if self._inner else 0
-        return inner - self._waiting_bytes
+        return inner - self._lines[UP].waiting
 
     def pause(self, paused: bool) -> None:
-        if self._inner:
+        self._board_paused = paused
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """The far end may send while the board reads and no full window is on its way."""
+        paused = self._board_paused or self._lines[DOWN].waiting >= net.WINDOW_BYTES
+        if self._inner and paused != self._inner_paused:
+            self._inner_paused = paused
             self._inner.pause(paused)
 
     def close(self) -> None:
         self._events = None
-        self._pass(UP, 0, self._close_now)
+        if self._swallowed or self._inner is None:
+            self.abort()  # nobody would hear the goodbye
+        else:
+            self._pass(UP, lambda _: self._close_now())
 
     def _close_now(self) -> None:
         if self._inner:
@@ -99,16 +137,22 @@ class Wire:
     # towards the board
 
     def connected(self) -> None:
-        self._pass(UP, 0, lambda: self._pass(DOWN, 0, lambda: self._tell("connected")))
+        self._pass(DOWN, lambda _: self._tell_connected())
+
+    def _tell_connected(self) -> None:
+        self._connected = True
+        self._tell("connected")
 
     def received(self, data: bytes) -> None:
-        self._pass(DOWN, len(data), lambda: self._tell("received", data))
+        if not self._half_closed:
+            self._pass(DOWN, lambda part: self._tell("received", part), data)
 
     def ended(self) -> None:
-        self._pass(DOWN, 0, lambda: self._tell("ended"))
+        if not self._half_closed:
+            self._pass(DOWN, lambda _: self._tell("ended"))
 
     def lost(self, errno: int) -> None:
-        self._pass(DOWN, 0, lambda: self._tell("lost", errno))
+        self._pass(DOWN, lambda _: self._tell("lost", errno))
 
     def writable(self) -> None:
         if self._events:
@@ -124,48 +168,67 @@ class Wire:
         """Both ends learn of it at once: a reset from something in between."""
         events, self._events = self._events, None
         if self._inner:
-            self._inner.abort()
+            self._inner.reset()
         self._forget()
         if events:
             events.lost(net.ECONNRESET)
 
     def end_from_far(self) -> None:
-        """The far end closes its half; the board may go on sending."""
-        self.ended()
+        """The far end closes its half: nothing more comes from it; the board may go on sending."""
+        if self._connected:
+            self.ended()
+            self._half_closed = True
 
     def swallow(self) -> None:
         """Nothing passes any more, in either direction, and nobody is told."""
         self._swallowed = True
-        for line in self._lines:
-            line.queue.clear()
+        self._drop_queues()
+        if self._events is None:  # its goodbye was on the way
+            self.abort()
 
     def _forget(self) -> None:
+        self._drop_queues()
         self._inner = None
         self._wires.forget(self)
 
-    def _pass(self, direction: int, size: int, deliver: Callable[[], None]) -> None:
-        if self._swallowed:
-            return
+    def _drop_queues(self) -> None:
+        """What was sent and is never acknowledged goes on filling the board's send buffer."""
+        for line in self._lines:
+            line.queue.clear()
+
+    def _pass(self, direction: int, deliver: _Deliver, data: bytes = b"") -> None:
         line = self._lines[direction]
-        line.passed += size
-        if self.reset_at is not None and self._lines[UP].passed + self._lines[DOWN].passed >= self.reset_at:
-            self._wires.kernel.loop.call_soon(self.reset)
+        if self._swallowed:
+            line.waiting += len(data)
             return
-        now_us = self._wires.kernel.now_us()
         at_us = self._wires.arrival_us(direction, line.last_us)
-        if at_us <= now_us and not line.queue and not self._wires.path.stalled:
-            deliver()
+        path, kernel = self._wires.path, self._wires.kernel
+        if at_us <= kernel.now_us() and not line.queue and not path.stalled:
+            self._arrive(line, deliver, data)
             return
         line.last_us = at_us
-        line.queue.append((at_us, deliver))
-        self._wires.kernel.call_at(at_us, lambda: self._release(direction))
+        line.waiting += len(data)
+        line.queue.append((at_us, data, deliver))
+        kernel.call_at(at_us, lambda: self._release(direction))
+        self._hold_back()
 
     def _release(self, direction: int) -> None:
         """Deliver what is due, in order; nothing while the path is stalled."""
         line = self._lines[direction]
         now_us = self._wires.kernel.now_us()
         while line.queue and line.queue[0][0] <= now_us and not self._wires.path.stalled:
-            line.queue.popleft()[1]()
+            _, data, deliver = line.queue.popleft()
+            line.waiting -= len(data)
+            self._arrive(line, deliver, data)
+        self._hold_back()
+
+    def _arrive(self, line: _Line, deliver: _Deliver, data: bytes) -> None:
+        left = len(data) + 1 if self.reset_at is None else self.reset_at - self.passed
+        part = data[:left]
+        line.passed += len(part)
+        deliver(part)
+        if len(part) == left:
+            self.reset()
 
     def go_on(self) -> None:
         """The stall is over: what was held back arrives now."""
@@ -176,9 +239,7 @@ class Wire:
 class Wires:
     """All connections of one board, over `dialer`: a `net.Dialer` that obeys `path`."""
 
-    def __init__(
-        self, kernel: Kernel, dialer: net.Dialer, rng: random.Random, path: Path | None = None
-    ) -> None:
+    def __init__(self, kernel: Kernel, dialer: Dialer, rng: random.Random, path: Path | None = None) -> None:
         self.kernel = kernel
         self.path = path or Path()
         self._dialer = dialer
@@ -191,25 +252,31 @@ class Wires:
         wire = Wire(self, events)
         self._open.append(wire)
         wire.reset_at, self._next_reset_at = self._next_reset_at, None
-        if self.path.refuse:
-            self.kernel.loop.call_soon(wire.lost, net.ECONNREFUSED)
-        elif self.path.swallow:
+        if self.path.swallow:
             wire.swallow()
+        elif self.path.refuse:
+            wire.begin(lambda: self._refuse(wire))
         else:
-            wire.attach(self._dialer.dial(host, port, wire))
+            wire.begin(lambda: self._dialer.dial(host, port, wire))
         return wire
 
+    def _refuse(self, wire: Wire) -> None:
+        self.kernel.loop.call_soon(wire.lost, net.ECONNREFUSED)
+
     def resolve(self, host: str, done: Callable[[str | None], None]) -> None:
-        if self.path.dns == "ok":
-            self._dialer.resolve(host, done)
+        if self.path.stalled or self.path.dns == "hang":
+            self._unanswered.append((host, done))
         elif self.path.dns == "fail":
             done(None)
         else:
-            self._unanswered.append((host, done))
+            self._dialer.resolve(host, done)
 
     def set_dns(self, state: str) -> None:
         """'ok', 'hang' or 'fail'; questions that hang are answered when that ends."""
         self.path.dns = state
+        self._ask_again()
+
+    def _ask_again(self) -> None:
         waiting, self._unanswered = self._unanswered, []
         for host, done in waiting:
             self.resolve(host, done)
@@ -237,7 +304,7 @@ class Wires:
         """Reset the newest connection, or the next one, when `size` more bytes have passed."""
         if self._open:
             wire = self._open[-1]
-            wire.reset_at = wire._lines[UP].passed + wire._lines[DOWN].passed + size
+            wire.reset_at = wire.passed + size
         else:
             self._next_reset_at = size
 
@@ -250,6 +317,7 @@ class Wires:
         if not on:
             for wire in self.open:
                 wire.go_on()
+            self._ask_again()
 
     def set_swallow(self, on: bool) -> None:
         self.path.swallow = on

@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,17 @@ from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
 from .board.board import Board, Vm
 from .board.config import load_board
-from .board.net import Dialer
 from .board.traces import make_trace
 from .dialers import RealDialer
 from .director import Director
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
+from .holds import Holds
 from .journal import Row, Verdict, compare
 from .kernel import Kernel
 from .remote import remote_rows
 from .scenario import Scenario
 from .virtual_net import VirtualNet
-from .wire import Wires
+from .wire import Dialer, Wires
 from .witness import Witness
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Placement:
     wires: Wires
     sensor: BME280
     sensor_address: int = BME280_ADDRESS
+    holds: Holds = field(default_factory=Holds)
 
 
 def make_vm_factory(name: str) -> Callable[[], Vm]:
@@ -99,6 +100,8 @@ class World:
         self.seed = seed
         self.kernel = Kernel(virtual, VIRTUAL_EPOCH_MS if virtual else None)
         self._net = VirtualNet(self.kernel)
+        self._real = RealDialer(self.kernel)
+        self.ended = False
         self.placements: list[Placement] = []
         self.store: Store | None = None
         self.gateway: Gateway | None = None
@@ -106,7 +109,10 @@ class World:
         self.answers = ScriptedAnswers()
         self._tls: TlsFactory | None = None
         self.gateway_skew_ms = 0  # what the gateway's clock is ahead of true time
+        self.holds = Holds()  # of faults, on the gateway
+        self.gateway_runs = target is None
         self.server: GatewayServer | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._target = target
         if target is None:
             self._make_gateway(store, host, port)
@@ -145,13 +151,15 @@ class World:
             self.identities = make_identities(authority, VIRTUAL_TLS_HOST, self.kernel.epoch_ms // 1000)
             self._tls = tls_factory(lambda: self._factory(), self.identities.good)
             self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
-            self._net.listen(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT, self._tls)
+            if self.gateway_runs:
+                self._net.listen(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT, self._tls)
             for placement in self.placements:
                 placement.board.files.write("/ca.der", authority.der)
         return self._tls
 
     def stop_gateway(self) -> None:
         """The gateway's process dies; its store keeps what was committed."""
+        self.gateway_runs = False
         if self.server is not None:
             self.server.kill()
         elif self.gateway is not None:
@@ -160,10 +168,14 @@ class World:
             self._factory.kill()
 
     def restart_gateway(self) -> None:
-        """A new process on the same store and address, with no memory of connections, keys or limits."""
+        """A new process on the same store and address, with no memory of connections, keys or limits.
+
+        A port that somebody else has taken meanwhile is an `OSError` of `finish`.
+        """
+        self.gateway_runs = True
         if self.server is not None:
             self._open_gateway(self.server.host, self.server.port)
-            self.kernel.loop.create_task(self.server.start())
+            self._starting = self.kernel.loop.create_task(self.server.start(may_move=False))
         elif self.gateway is not None:
             self._open_gateway(*VIRTUAL_GATEWAY)
             self._net.listen(*VIRTUAL_GATEWAY, self._factory)
@@ -172,11 +184,20 @@ class World:
 
     def abort_connections(self) -> None:
         """The gateway drops every connection without a word."""
-        if self.gateway is not None and self.server is None:
+        if self.server is not None:
+            self.server.abort_connections()
+        elif self.gateway is not None:
             self._factory.kill()
 
+    def later(self, after_us: int, callback: Callable[[], object]) -> None:
+        """Call back after so long, unless the run is over by then."""
+        self.kernel.call_at(self.kernel.now_us() + after_us, lambda: self.ended or callback())
+
     def direct(self, placement: Placement, scenario: Scenario, duration_s: float) -> Director:
-        """Make `scenario` happen to a board in the `duration_s` from now."""
+        """Make `scenario` happen to a board in the `duration_s` from now.
+
+        Raises `ScenarioError` for an event that this board or this run cannot have.
+        """
         rng = random.Random(f"{self.seed}/scenario")
         return Director(self, placement, scenario, duration_s, rng)
 
@@ -220,7 +241,7 @@ class World:
         config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
         witness = Witness()
         rngs = [random.Random(f"{self.seed}/{number}/{part}") for part in ("board", "wires", "sensor")]
-        dialer: Dialer = self._net if self.kernel.virtual else RealDialer(self.kernel)
+        dialer: Dialer = self._net if self.kernel.virtual else self._real
         wires = Wires(self.kernel, dialer, rngs[1])
         board = Board(self.kernel, config, wires, make_vm_factory(vm), rngs[0], console, witness)
         self._copy_files(board, firmware, source)
@@ -254,12 +275,20 @@ class World:
         board.files.write("/plexus.json", json.dumps({**_settings(board), **settings}).encode())
 
     async def finish(self) -> Verdict:
-        """End the run: ask the boards what they hold, cut their power, stop the gateway, and compare."""
+        """End the run: ask the boards what they hold, cut their power, stop the gateway, and compare.
+
+        Faults that were still to come do not come any more; those that hold go on.
+        """
+        self.ended = True
+        if self._starting is not None:
+            await self._starting
         for placement in self.placements:
             await placement.board.report()
             placement.board.power_off()
+            placement.witness.collect(placement.board)
         await asyncio.sleep(_SETTLE_S)
         verdict = self.verdict()
+        await self._real.close()
         if self.server is not None:
             await self.server.stop()
         elif self.gateway is not None:

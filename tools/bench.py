@@ -61,7 +61,9 @@ def report(vm: str, seconds: float, span: str) -> None:
     verdict, wall_s, cpu_s = run(vm, seconds)
     state = "clean" if verdict.clean and not verdict.resent else f"NOT CLEAN {verdict.counts()}"
     sample_us = cpu_s / (verdict.accepted / 3) * 1e6
-    print(f"| {vm} | {span} | {verdict.accepted} | {state} | {wall_s:.0f} | {seconds / wall_s:,.0f} | {sample_us:.0f} |")
+    print(
+        f"| {vm} | {span} | {verdict.accepted} | {state} | {wall_s:.0f} | {seconds / wall_s:,.0f} | {sample_us:.0f} |"
+    )
 
 
 def profile(seconds: float) -> None:

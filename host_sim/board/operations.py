@@ -305,13 +305,13 @@ class _Host:
         if self._board.recorder:
             self._board.recorder.end(self._board, accepted)
 
-    def client(self, source_id: str) -> None:
+    def client(self, source_id: str, partition: str, boot: int, uptime_ms: int) -> None:
         if self._board.recorder:
-            self._board.recorder.client(self._board, source_id)
+            self._board.recorder.client(self._board, source_id, partition, boot, uptime_ms)
 
-    def ring(self, uptime_ms: int, sector_bytes: int, memory: bytes, *counts: int) -> None:
+    def ring(self, sector_bytes: int, memory: bytes, dropped: int, rejected: int) -> None:
         if self._board.recorder:
-            self._board.recorder.ring(self._board, uptime_ms, sector_bytes, bytes(memory), *counts)
+            self._board.recorder.ring(self._board, sector_bytes, bytes(memory), dropped, rejected)
 
     def reported(self) -> None:
         self._board.reported()

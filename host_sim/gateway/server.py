@@ -37,6 +37,7 @@ class GatewayServer:
         self.moved_from: int | None = None
         self._factory: ProtocolFactory | None = None
         self._server: asyncio.Server | None = None
+        self._killed = False
 
     @property
     def url(self) -> str:
@@ -51,19 +52,24 @@ class GatewayServer:
     def connections(self) -> int:
         return self._factory.connections if self._factory is not None else 0
 
-    async def start(self) -> None:
-        """Bind and serve; raises OSError when no port of the range is free."""
+    async def start(self, may_move: bool = True) -> None:
+        """Bind and serve; raises OSError when no port of the range, or without `may_move` the port, is free."""
+        self._killed = False
         self._factory = protocol_factory(self.gateway)
         asked = self.port
-        self._server = await self._bind(self._factory, asked)
-        self.port = self._server.sockets[0].getsockname()[1]
+        server = await self._bind(self._factory, asked, PORTS_TRIED if may_move else 0)
+        if self._killed:  # meanwhile
+            server.close()
+            return
+        self._server = server
+        self.port = server.sockets[0].getsockname()[1]
         if asked and self.port != asked:
             self.moved_from = asked
             _log.warning("port %d is in use, listening on %d", asked, self.port)
 
-    async def _bind(self, factory: ProtocolFactory, asked: int) -> asyncio.Server:
+    async def _bind(self, factory: ProtocolFactory, asked: int, more: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        last = min(asked + PORTS_TRIED, 65_535) if asked else 0
+        last = min(asked + more, 65_535) if asked else 0
         for port in range(asked, last + 1):
             try:
                 return await loop.create_server(factory, self.host, port)
@@ -75,10 +81,16 @@ class GatewayServer:
 
     def kill(self) -> None:
         """Stop listening and end all connections, as when the process dies; `start` begins anew."""
+        self._killed = True
         if self._server is not None and self._factory is not None:
             self._server.close()
             self._factory.kill()
             self._server = None
+
+    def abort_connections(self) -> None:
+        """End all connections without a word, and go on listening."""
+        if self._factory is not None:
+            self._factory.kill()
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """Stop listening and end all connections, waiting at most `grace_s` for open answers."""

@@ -33,23 +33,27 @@ def _remember(cls):
     def remembered(self, *arguments, **named):
         original(self, *arguments, **named)
         _clients.append(self)
-        call("host.client", self.source_id)
+        ring = self._recorder.ring
+        partition = ring._dev.info()[4] if hasattr(ring._dev, "info") else ""
+        call("host.client", self.source_id, partition, ring.boot, _uptime_ms(self))
 
     cls.__init__ = remembered
 
 
-def _report():
-    """What the clients hold in RAM, for the host to read: it sees flash by itself."""
+def _uptime_ms(client):
     import time
 
+    clock = client._recorder.clock
+    clock.at(time.ticks_ms())
+    return clock.s * 1000 + clock.ms
+
+
+def _report():
+    """What the clients hold in RAM, for the host to read: it sees flash by itself."""
     for client in _clients:
-        recorder = client._recorder
-        recorder.clock.at(time.ticks_ms())
-        uptime_ms = recorder.clock.s * 1000 + recorder.clock.ms
-        ring = recorder.ring
-        memory = getattr(ring._dev, "_mem", b"")
+        ring = client._recorder.ring
         counts = (client.dropped_points, client.rejected_points)
-        call("host.ring", uptime_ms, ring._size, memory, *counts)
+        call("host.ring", ring._size, getattr(ring._dev, "_mem", b""), *counts)
     call("host.reported")
 
 

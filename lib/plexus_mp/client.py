@@ -8,7 +8,7 @@ from .http import Http
 from .link import AUTH_FAILED, Link
 from .outbox import Outbox
 from .points import EVENT, METRIC
-from .ports import NAME, collect, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
+from .ports import NAME, collect, open_flash, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
 from .recorder import Recorder
 from .ring import Ring
 from .settings import Settings
@@ -41,7 +41,8 @@ class Plexus:
     >>> px.send("temperature", 22.4)
 
     Settings not given as arguments come from the environment (`PLEXUS_API_KEY`, …), `/plexus.json` or
-    `plexus_board.py`. Sizes are in bytes: `ring_bytes` of readings that wait, in sectors of `sector_bytes`;
+    `plexus_board.py`. `ring` is "ram" or the name of a flash partition, where readings outlive a power cut.
+    Sizes are in bytes: `ring_bytes` of RAM for readings that wait, in sectors of `sector_bytes`;
     `page_bytes` for the largest commit, `frame_bytes` for the largest request body.
     A timer delivers every `tick_ms`; with `tick_ms=0` the program calls `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
@@ -57,6 +58,7 @@ class Plexus:
         page_bytes=None,
         frame_bytes=None,
         tick_ms=None,
+        ring=None,
     ):
         settings = Settings()
         key = settings.api_key(api_key)
@@ -69,11 +71,15 @@ class Plexus:
         if json_max < 256:
             raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
         sector = settings.integer("sector_bytes", sector_bytes)
-        blocks = RamBlocks(settings.integer("ring_bytes", ring_bytes), sector)
-        self._recorder = Recorder(Ring(blocks, page), page, json_max)
+        flash = settings.get("ring", ring)
+        if flash and flash != "ram":
+            self._recorder = Recorder(_flash_ring(flash, page), page, json_max)
+        else:
+            blocks = RamBlocks(settings.integer("ring_bytes", ring_bytes), sector)
+            self._recorder = Recorder(Ring(blocks, page), page, json_max)
         self._outbox = Outbox(self._recorder, source, page, frame)
         http = Http(host, port, path, key, "plexus-mp/%s (%s)" % (VERSION, NAME))
-        self._link = Link(self._outbox, http, self._recorder.clock)
+        self._link = Link(self._outbox, http, self._recorder)
         self._ticking = False
         self._ticks = 0
         self._closed = False
@@ -213,6 +219,14 @@ class Plexus:
 
     def __exit__(self, *exc):
         self.close()
+
+
+def _flash_ring(label, page_bytes):
+    """The ring on the flash partition `label`. Loaded only when used."""
+    from .decoder import count_points
+    from .flashring import FlashRing
+
+    return FlashRing(open_flash(label), page_bytes, count_points)
 
 
 def _class(data_class):

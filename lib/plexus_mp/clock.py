@@ -1,4 +1,4 @@
-"""Ticks to Unix milliseconds.
+"""Ticks to uptime, and uptime to Unix milliseconds.
 
 The board counts its uptime in seconds and milliseconds, both small integers, from ticks that wrap. One
 sync per boot maps uptime to Unix time, for the readings taken before it as well as for those after.
@@ -14,7 +14,7 @@ _CEILING_MS = 4_102_444_800_000
 
 
 class Clock:
-    """`at(ticks)` sets `s` and `ms`, the uptime; `unix_ms(s, ms)` dates an uptime once `synced`."""
+    """`at(ticks)` sets `s` and `ms`, the uptime; once `synced`, uptime 0 was at `zero_ms` of Unix time."""
 
     def __init__(self):
         self._ticks = ticks_ms()
@@ -22,12 +22,12 @@ class Clock:
         self._ms = 0
         self.s = 0
         self.ms = 0
-        self._offset_ms = None
+        self.zero_ms = None  # Unix ms at uptime 0, once it is known
         self.refused = 0
 
     @property
     def synced(self):
-        return self._offset_ms is not None
+        return self.zero_ms is not None
 
     def at(self, ticks):
         """Set `s` and `ms` to the uptime at `ticks`. Allocates nothing.
@@ -48,14 +48,10 @@ class Clock:
         self._ms = ms % 1000
         self._ticks = ticks
 
-    def unix_ms(self, s, ms):
-        return self._offset_ms + s * 1000 + ms
-
     def sync(self, unix_ms, ticks):
         """At `ticks` it was `unix_ms`. The first answer counts: all readings of a boot share one mapping."""
         if not _FLOOR_MS < unix_ms < _CEILING_MS:
             self.refused += 1
-            return
-        if self._offset_ms is None:
+        elif self.zero_ms is None:
             self.at(ticks)
-            self._offset_ms = unix_ms - self.s * 1000 - self.ms
+            self.zero_ms = unix_ms - self.s * 1000 - self.ms

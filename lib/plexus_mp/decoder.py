@@ -19,14 +19,26 @@ _FORMATS = ("<b", "<h", "<i", "<q", "<f", "<d")
 _SIZES = (1, 2, 4, 8, 4, 8, 0, 0)
 
 
+def count_points(buf, at, n):
+    """The number of points in the record `buf[at:at + n]`."""
+    decoder = Decoder()
+    decoder.load(buf, at, n)
+    points = 0
+    while decoder.more:
+        decoder.skip()
+        points += 1
+    return points
+
+
 class Decoder:
     """Turns the records of one sector, in their order, into JSON points in a frame.
 
     `load` a record, then `next_json` until it returns 0.
     """
 
-    def __init__(self, clock):
-        self._clock = clock
+    def __init__(self):
+        self.zero_ms = 0  # Unix ms at the uptime 0 of the records
+        self.estimated = False  # that is a guess, and each point says so
         self.reset()
 
     def reset(self):
@@ -103,6 +115,8 @@ class Decoder:
             number = self._buf[value_at]
             value_at += 1
         head, tail = self._series[number]
+        if self.estimated and self._stamp is None:
+            tail = b',"tags":{"clock":"estimated"' + (b"}}" if len(tail) == 1 else b"," + tail[9:])
         value = self._value(tag & 0xF0, value_at)
         stamp = (',"timestamp":%d' % self._unix_ms()).encode()
         if at + len(head) + len(value) + len(stamp) + len(tail) > end:
@@ -121,7 +135,12 @@ class Decoder:
     def _unix_ms(self):
         if self._stamp is not None:
             return self._stamp
-        return self._clock.unix_ms(self._s, self._ms) + self._later
+        return self.zero_ms + self.uptime_ms + self._later
+
+    @property
+    def uptime_ms(self):
+        """When the record was taken, on its boot's clock."""
+        return self._s * 1000 + self._ms
 
     def _value(self, kind, at):
         if kind == _TEXT:

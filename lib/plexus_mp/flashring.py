@@ -187,8 +187,10 @@ class FlashRing(Ring):
             self.boot_stamp = unix_ms.to_bytes(6, "little")
         low, high = unix_ms & 0xFFFFFFFF, unix_ms >> 32
         self._learn_sync(boot, low, high, estimated)
-        if self.head_seq:
-            self._append_mark(_SYNC, boot, low, high, 1 if estimated else 0)
+        if self.head_seq and not self._append_mark(_SYNC, boot, low, high, 1 if estimated else 0):
+            self.turn()
+            if boot != self.boot:  # the header tells of this boot only
+                self._append_mark(_SYNC, boot, low, high, 1 if estimated else 0)
 
     def append(self, n, points):
         if not self._boot_told:

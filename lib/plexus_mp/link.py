@@ -23,16 +23,16 @@ _SLOW_MS = const(5_000)
 
 
 class Link:
-    """Delivers `outbox` over `http`; `clock` learns the time from the answers.
+    """Delivers `outbox` over `http`; `recorder` learns the time from the answers.
 
     `status` is one of the constants above, `last_error` a line for a person. `retries` counts frames
     that were sent again, `failures` attempts that got no answer.
     """
 
-    def __init__(self, outbox, http, clock):
+    def __init__(self, outbox, http, recorder):
         self._outbox = outbox
         self._http = http
-        self._clock = clock
+        self._recorder = recorder
         self._size = 0
         self._probing = False  # the frame under way is empty
         self._again = False  # the frame has been sent before
@@ -90,7 +90,7 @@ class Link:
 
     def _send(self):
         if not self._size:
-            self._size = self._probe() if not self._clock.synced else self._outbox.next_frame()
+            self._size = self._outbox.next_frame() if self._recorder.clock.synced else self._probe()
             self._again = False
         if not self._size or not (self._http.connected or has_network()):
             return False
@@ -118,7 +118,7 @@ class Link:
         if seconds is not None:
             now = ticks_ms()
             # Date has whole seconds: on average it lies half a second back, and half the round trip more.
-            self._clock.sync(seconds * 1000 + 500 + ticks_diff(now, self._sent) // 2, now)
+            self._recorder.sync(seconds * 1000 + 500 + ticks_diff(now, self._sent) // 2, now)
 
     def _answer(self, status, body):
         """What an answer does to the readings. Only a gateway's own word counts: others have 200 and 400 too."""
@@ -142,7 +142,7 @@ class Link:
             return self._pause(RATE_LIMITED, _SLOW_MS, "the gateway dropped %s points" % dropped)
         self._tries = 0
         self.status = ONLINE
-        if probing and not self._clock.synced:
+        if probing and not self._recorder.clock.synced:
             self._lost("the gateway tells no time")
         elif not probing:
             self.frames += 1

@@ -17,7 +17,7 @@ class Outbox:
     def __init__(self, recorder, source_id_json, page_bytes, frame_bytes):
         self._recorder = recorder
         self._ring = recorder.ring
-        self._decoder = Decoder(recorder.clock)
+        self._decoder = Decoder()
         self._read = memoryview(bytearray(page_bytes + 4))
         self.frame = bytearray(frame_bytes)
         self.view = memoryview(self.frame)
@@ -128,6 +128,8 @@ class Outbox:
                 self._done = 0
                 self._decoder.reset()
                 continue
+            if self._date():
+                n = self._ring.read(seq, off, self._read)
             self._decoder.load(self._read, self._ring.payload_at, n)
             at, taken = self._take_points(at, skip)
             if self._decoder.more:
@@ -142,6 +144,50 @@ class Outbox:
         self._decoder_seq = seq
         self._ring.claim(seq, self._taken)
         return self._close(at) if self.points else 0
+
+    def _date(self):
+        """Tell the decoder when its record's boot began; True when the ring had to be read for that."""
+        ring, decoder = self._ring, self._decoder
+        boot = ring.read_boot
+        if boot == ring.boot:
+            decoder.zero_ms = self._recorder.clock.zero_ms
+            decoder.estimated = False
+            return False
+        surveyed = boot not in ring.syncs
+        if surveyed:
+            self._survey(boot, self._seq)
+        decoder.zero_ms = ring.syncs[boot]
+        decoder.estimated = boot in ring.estimated
+        return surveyed
+
+    def _survey(self, boot, seq):
+        """Look for the sync of an earlier boot behind its readings; without one it ended where the next began."""
+        ring = self._ring
+        decoder = Decoder()
+        off = HEADER_BYTES
+        last_ms = 0
+        after = ring.boot
+        while seq <= ring.head_seq:
+            n = ring.read(seq, off, self._read)
+            if not n:
+                seq, off = seq + 1, HEADER_BYTES
+                decoder.reset()
+                continue
+            if ring.read_boot > boot:
+                after = ring.read_boot
+                break
+            decoder.load(self._read, ring.payload_at, n)
+            last_ms = decoder.uptime_ms
+            off = ring.next_off
+        if boot not in ring.syncs:
+            ring.sync(boot, self._start_of(after, seq) - last_ms - 1, True)
+
+    def _start_of(self, boot, seq):
+        if boot == self._ring.boot:
+            return self._recorder.clock.zero_ms
+        if boot not in self._ring.syncs:
+            self._survey(boot, seq)
+        return self._ring.syncs[boot]
 
     def _begin(self):
         """Stand where the frame starts, with a decoder that has seen what comes before."""

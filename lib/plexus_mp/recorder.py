@@ -65,6 +65,17 @@ class Recorder:
             self.leave()
         return True
 
+    def sync(self, unix_ms, ticks):
+        """At `ticks` it was `unix_ms`: kept with the readings before the first of them is dated by it."""
+        if self.guard.take(False):
+            try:
+                fresh = not self.clock.synced
+                self.clock.sync(unix_ms, ticks)
+                if fresh and self.clock.synced:
+                    self.ring.sync(self.ring.boot, self.clock.zero_ms, False)
+            finally:
+                self.leave()
+
     def keep_time(self):
         """Look at the ticks, before they wrap unseen: at least once in five days."""
         if self.guard.take(False):

@@ -201,6 +201,9 @@ class Ring:
         self.next_off = off + end + _CRC_BYTES
         return n
 
+    def sync(self, boot, unix_ms, estimated):
+        """Uptime 0 of `boot` was at `unix_ms`. What does not outlive its boot need not keep it."""
+
     def claim(self, seq, points):
         """A frame under way holds `points` points of sector `seq`."""
         self._claimed_seq = seq

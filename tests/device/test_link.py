@@ -28,10 +28,10 @@ class Bench:
         network.serve = self._serve
         self.device = fakes.Device(ticks)
         if not synced:
-            self.device.recorder.clock._offset_ms = None
+            self.device.recorder.clock.zero_ms = None
         self.outbox = self.device.outbox
         http = Http("gateway", 80, "/ingest", "plx_secret", "agent/1")
-        self.link = Link(self.outbox, http, self.device.recorder.clock)
+        self.link = Link(self.outbox, http, self.device.recorder)
         self.frames = []
         self.say = lambda frame: _answer(200, _STORED)
 

@@ -7,6 +7,7 @@ Every other file imports from here and tests no platform itself. A port gives:
 `Guard`                            mutual exclusion between `send()` and `tick()`
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
+`open_flash(label)`                a block device of flash
 `DEFAULTS`                         sizes that suit the memory of the machine
 """
 

@@ -56,6 +56,10 @@ def unique_id():
     return "" if node >> 40 & 1 else f"{node:012x}"
 
 
+def open_flash(label):
+    raise ValueError("ring: this port has no flash partitions, only 'ram'")
+
+
 class Guard:
     """Held while ring and records are being changed; here `tick()` runs in a thread of its own."""
 

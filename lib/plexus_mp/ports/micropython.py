@@ -51,6 +51,22 @@ def unique_id():
     return binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, "unique_id") else ""
 
 
+def open_flash(label):
+    """The flash partition `label`; ValueError when there is none, or it holds the files."""
+    try:
+        from esp32 import Partition
+    except ImportError:
+        raise ValueError("ring: this port has no flash partitions, only 'ram'")
+    found = Partition.find(Partition.TYPE_DATA, label=label)
+    if not found:
+        raise ValueError("ring: no data partition is called %r" % label)
+    if label == "vfs":
+        raise ValueError("ring: the partition 'vfs' holds the files")
+    if found[0].info()[5]:
+        raise ValueError("ring: the partition %r is encrypted" % label)
+    return found[0]
+
+
 class Guard:
     """Held while ring and records are being changed.
 
