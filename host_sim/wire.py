@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .board import net
+from .dialers import is_address
 from .kernel import Kernel
 
 UP = 0  # from the board
@@ -264,7 +265,8 @@ class Wires:
         self.kernel.loop.call_soon(wire.lost, net.ECONNREFUSED)
 
     def resolve(self, host: str, done: Callable[[str | None], None]) -> None:
-        if self.path.stalled or self.path.dns == "hang":
+        asks = self.path.stalled and not is_address(host)
+        if asks or self.path.dns == "hang":
             self._unanswered.append((host, done))
         elif self.path.dns == "fail":
             done(None)

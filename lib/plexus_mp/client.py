@@ -8,10 +8,9 @@ from .http import Http
 from .link import AUTH_FAILED, Link
 from .outbox import Outbox
 from .points import EVENT, METRIC
-from .ports import NAME, collect, open_flash, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
+from .ports import NAME, collect, forget, open_flash, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
 from .recorder import Recorder
 from .ring import Ring
-from .settings import Settings
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
@@ -60,6 +59,8 @@ class Plexus:
         tick_ms=None,
         ring=None,
     ):
+        from .settings import Settings  # needed once: its memory is given back below
+
         settings = Settings()
         key = settings.api_key(api_key)
         self.source_id = settings.source_id(source_id)
@@ -88,6 +89,8 @@ class Plexus:
         self._tick_ms = settings.integer("tick_ms", tick_ms)
         if self._tick_ms:
             self._ticker = start_ticker(self._on_timer, self._tick_ms, self._timer_id)
+        settings = None
+        forget("settings")
         collect()
 
     def __repr__(self):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from host_sim.scenario import load_scenario
 from host_sim.world import ROOT
 from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
@@ -35,7 +36,7 @@ def commands():
 
 def test_no_block_is_of_a_kind_that_nothing_executes():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
-    assert kinds <= {"sh", "python", "json", "text"}
+    assert kinds <= {"sh", "python", "json", "toml"}
 
 
 @pytest.mark.parametrize("vm", VMS)
@@ -44,6 +45,13 @@ def test_python_snippets_store_what_they_send(source, vm, tmp_path):
     outcome = simulate(program(tmp_path, source), vm, 30)
     assert "Traceback" not in outcome.console
     assert outcome.verdict.clean and outcome.verdict.stored == outcome.verdict.accepted > 0
+
+
+@pytest.mark.parametrize("source", blocks("toml"))
+def test_scenarios_load(source, tmp_path):
+    path = tmp_path / "scenario.toml"
+    path.write_text(source)
+    assert load_scenario(path).events
 
 
 def run(command, **environment):

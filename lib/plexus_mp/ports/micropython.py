@@ -37,6 +37,14 @@ DEFAULTS = {
 }
 
 
+def forget(module):
+    """Let go of a module of this package that is not needed again: a collection frees its code."""
+    sys.modules.pop("plexus_mp." + module, None)
+    package = sys.modules.get("plexus_mp")
+    if hasattr(package, module):
+        delattr(package, module)
+
+
 def getenv(name):
     """MicroPython boards have no environment; the unix port has."""
     import os
