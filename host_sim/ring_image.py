@@ -40,8 +40,14 @@ def _sector(ring: Any, sequence: int, sector_bytes: int, zero_ms: Mapping[int, i
     offset = HEADER_BYTES
     while n := ring.read(sequence, offset, buf):
         decoder.zero_ms = zero_ms.get(ring.read_boot, 0)
+        if ring.damaged:
+            ring.damaged = False
+            decoder.lose_time()
         decoder.load(buf, ring.payload_at, n)
         while decoder.more:
+            if not decoder.sure:
+                decoder.skip()
+                continue
             end = decoder.next_json(out, 0, len(out))
             point = json.loads(out[:end])
             yield Row(

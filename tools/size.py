@@ -150,7 +150,7 @@ def _files_table(flash: dict[Path, int], ram: dict[str, int], imported: int) -> 
         rows.append(
             f"| {path} | {lines} | {size} | {'' if kept is None or path.stem == '__init__' else kept} |"
         )
-    rows.append(f"| **all** (RAM: what `import plexus_mp` loads) | {total} | {sum(flash.values())} | {imported} |")
+    rows.append(f"| **all** | {total} | {sum(flash.values())} | {imported} |")
     return "\n".join(rows) + "\n"
 
 

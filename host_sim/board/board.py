@@ -22,6 +22,9 @@ from .wifi import Wifi
 # In real time the loop gets a turn at least this often, in virtual time the clock is brought up to date.
 _TURN_US = 1000
 
+# What makes Python objects large enough to fail: closing and asking for the time must always work.
+_ALLOCATING = ("sockets.open", "sockets.connect", "sockets.recv", "machine.i2c_read", "machine.i2c_read_mem")
+
 # These cost no time: VMs import modules differently, and a board has no host to talk to.
 _FREE = ("files.", "host.", "setup.")
 
@@ -311,7 +314,7 @@ class Board:
         """What allocates fails: buffers of the network stack with ENOMEM, Python objects with MemoryError."""
         if self.exhausted == "network" and operation in ("sockets.open", "sockets.connect", "sockets.send"):
             raise OSError(net.ENOMEM)
-        if self.exhausted == "python" and operation.startswith(("sockets.", "machine.i2c")):
+        if self.exhausted == "python" and operation in _ALLOCATING:
             raise MemoryError
 
     def _give_turn(self) -> None:

@@ -8,7 +8,17 @@ from .http import Http
 from .link import AUTH_FAILED, Link
 from .outbox import Outbox
 from .points import EVENT, METRIC
-from .ports import NAME, collect, forget, open_flash, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
+from .ports import (
+    NAME,
+    collect,
+    forget,
+    open_flash,
+    sleep_ms,
+    start_ticker,
+    stop_ticker,
+    ticks_diff,
+    ticks_ms,
+)
 from .recorder import Recorder
 from .ring import Ring
 

@@ -46,6 +46,7 @@ class Decoder:
         self._series = {}
         self._s = 0
         self._ms = 0
+        self._timed = False
         self.more = False
 
     def load(self, buf, at, n):
@@ -53,19 +54,20 @@ class Decoder:
         self._buf = buf
         self._end = at + n
         self._at = at
-        self._before = (self._s, self._ms)
+        self._before = (self._s, self._ms, self._timed)
         self._read_time()
         self._skip_definitions()
 
     def rewind(self):
         """As before `load`: the same record will be loaded again."""
-        self._s, self._ms = self._before
+        self._s, self._ms, self._timed = self._before
 
     def _read_time(self):
         buf = self._buf
         at = self._at
         if buf[at] == 0:
             self._s, self._ms = unpack_from("<IH", buf, at + 1)
+            self._timed = True
             self._at = at + 7
             return
         since = shift = 0
@@ -105,6 +107,18 @@ class Decoder:
         tail = b',"tags":' + bytes(self._buf[at : at + tags]) + b"}" if tags else b"}"
         self._series[number] = (head, tail)
         self._at = at + tags
+
+    def lose_time(self):
+        """A record before the next one could not be read: until one tells the time anew, none is sure."""
+        self._timed = False
+
+    @property
+    def sure(self):
+        """Whether series and time of the next point are known: both may have gone with a damaged commit."""
+        if not self._timed and self._stamp is None:
+            return False
+        tag = self._buf[self._at]
+        return (self._buf[self._at + 1] if tag & 15 == 15 else tag & 15) in self._series
 
     def next_json(self, out, at, end):
         """Write the next point into `out[at:end]` and return where it ends, or 0 when there is no room."""

@@ -264,6 +264,7 @@ class FlashRing(Ring):
             self._take_mark()
             self._end_off = off + _MARK_BYTES
             return self._end_off
+        self.damaged = True
         return off + 1
 
     def _take_mark(self):

@@ -18,6 +18,9 @@ _BACKOFF_MS = const(1000)
 _BACKOFF_MAX_MS = const(60_000)
 # A refused key may be an authentication service that is down (both look the same): ask again, rarely.
 _REFUSED_MS = const(60_000)
+# An answer that took longer is a poor clock; after so many of them it is the best that is to be had.
+_SLOW_SYNC_MS = const(1000)
+_SLOW_SYNCS_MAX = const(4)
 # A rate limit stored nothing: what was refused goes out again, slower.
 _SLOW_MS = const(5_000)
 
@@ -38,6 +41,7 @@ class Link:
         self._again = False  # the frame has been sent before
         self._stored = False  # the gateway has it, the ring does not know yet
         self._sent = 0
+        self._slow_syncs = 0
         self._wait_ms = 0
         self._since = ticks_ms()
         self._tries = 0
@@ -117,8 +121,12 @@ class Link:
         seconds = unix_seconds(self._http.date) if self._http.date else None
         if seconds is not None:
             now = ticks_ms()
+            round_trip_ms = ticks_diff(now, self._sent)
+            if round_trip_ms > _SLOW_SYNC_MS and self._slow_syncs < _SLOW_SYNCS_MAX:
+                self._slow_syncs += 1  # half of it is how far off the time may be: ask again
+                return
             # Date has whole seconds: on average it lies half a second back, and half the round trip more.
-            self._recorder.sync(seconds * 1000 + 500 + ticks_diff(now, self._sent) // 2, now)
+            self._recorder.sync(seconds * 1000 + 500 + round_trip_ms // 2, now)
 
     def _answer(self, status, body):
         """What an answer does to the readings. Only a gateway's own word counts: others have 200 and 400 too."""
@@ -143,7 +151,7 @@ class Link:
         self._tries = 0
         self.status = ONLINE
         if probing and not self._recorder.clock.synced:
-            self._lost("the gateway tells no time")
+            self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
         elif not probing:
             self.frames += 1
             self._stored = True

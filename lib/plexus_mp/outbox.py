@@ -130,6 +130,7 @@ class Outbox:
                 continue
             if self._date():
                 n = self._ring.read(seq, off, self._read)
+            self._note_damage(self._decoder)
             self._decoder.load(self._read, self._ring.payload_at, n)
             at, taken = self._take_points(at, skip)
             if self._decoder.more:
@@ -144,6 +145,11 @@ class Outbox:
         self._decoder_seq = seq
         self._ring.claim(seq, self._taken)
         return self._close(at) if self.points else 0
+
+    def _note_damage(self, decoder):
+        if self._ring.damaged:
+            self._ring.damaged = False
+            decoder.lose_time()
 
     def _date(self):
         """Tell the decoder when its record's boot began; True when the ring had to be read for that."""
@@ -212,6 +218,7 @@ class Outbox:
             n = self._ring.read(self._seq, off, self._read)
             if not n:
                 return
+            self._note_damage(self._decoder)
             self._decoder.load(self._read, self._ring.payload_at, n)
             while self._decoder.more:
                 self._decoder.skip()
@@ -227,6 +234,10 @@ class Outbox:
             elif self._taken in self._poison:
                 decoder.skip()
                 self._taken += 1
+            elif not decoder.sure:  # nobody can say what it was, or when
+                self._poison.append(self._taken)
+                self.rejected += 1
+                continue
             else:
                 if self._limit and self.points >= self._limit:
                     break

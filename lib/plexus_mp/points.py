@@ -43,6 +43,8 @@ _STAMP = const(0xF0)  # i64 Unix ms: the next point's own timestamp
 
 _SMALL = const(0x3FFFFFFF)  # an int beyond this is an object on a 32-bit board
 _SERIES_MAX = const(64)
+# Records in a row whose time depends on the one before: a damaged one takes the rest of them along.
+_RELATIVE_MAX = const(15)
 # Bytes that a point needs at most besides its series and its text: in a record, and as JSON.
 _TIME_MAX = const(7)
 _ENTRY_MAX = const(2 + 8 + 4 + 10)
@@ -166,6 +168,7 @@ class Encoder:
         self._evicted = -1  # the latest of those no longer remembered
         self._s = -1
         self._ms = 0
+        self._relative = 0
         self.points = 0
         self.json_bytes = 0
         self._at = at
@@ -190,7 +193,9 @@ class Encoder:
         self._new_s = s
         self._new_ms = ms
         since_s = s - self._s
-        if self._s < 0 or not 0 <= since_s < 100_000:
+        self._relative += 1
+        if self._s < 0 or self._relative > _RELATIVE_MAX or not 0 <= since_s < 100_000:
+            self._relative = 0
             pack_into("<BIH", self._buf, self._at, 0, s, ms)
             self._at += 7
         else:

@@ -87,6 +87,7 @@ class Ring:
         self.boot = 0
         self.boot_stamp = b"\0\0\0\0\0\0"  # Unix ms at its uptime 0
         self.read_boot = 0  # whose record `read` returned
+        self.damaged = False  # `read` has passed something unreadable on its way to it
 
     def _check_sizes(self, page_bytes):
         if self._count < 2:
@@ -204,6 +205,14 @@ class Ring:
     def sync(self, boot, unix_ms, estimated):
         """Uptime 0 of `boot` was at `unix_ms`. What does not outlive its boot need not keep it."""
 
+    def _give_up_before(self, seq):
+        """What is left of the sectors before `seq` could not be read: it counts as dropped."""
+        for earlier in range(max(self._settled_seq, self.tail_seq), seq):
+            lost = self._points[earlier % self._count]
+            self._points[earlier % self._count] = 0
+            self.left -= lost
+            self.dropped += lost
+
     def claim(self, seq, points):
         """A frame under way holds `points` points of sector `seq`."""
         self._claimed_seq = seq
@@ -218,6 +227,9 @@ class Ring:
     def settle(self, seq, off, points, partly):
         """`points` points of sector `seq` need no more care: all before `off`, and `partly` of the commit there."""
         if seq >= self.tail_seq:
+            self._give_up_before(seq)
+            # A damaged commit was counted but cannot be read, or the other way round: counting goes on.
+            points = min(points, self._points[seq % self._count])
             self._points[seq % self._count] -= points
             self.left -= points
         self._settled_seq = seq

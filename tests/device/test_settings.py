@@ -30,6 +30,7 @@ class sources:
             fakes.Patch(settings, "DEFAULTS", dict(settings.DEFAULTS, page_bytes=444)),
             fakes.Patch(settings, "unique_id", lambda: "a0b1c2"),
             fakes.Network().patch,
+            fakes.Patch(client, "forget", lambda module: None),  # the patched one stays
             fakes.Patch(client, "start_ticker", lambda callback, period_ms, timer_id: None),
         )
 
