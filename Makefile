@@ -1,11 +1,12 @@
 # make demo    a simulated ESP32 with a BME280, a gateway, and its page
 # make test    every test
+# make soak    the long sweeps
 PYTHON ?= python3
 VM ?= micropython
 SECONDS ?=
 RUN = .venv/bin/python
 
-.PHONY: setup demo test mpy bench size format clean
+.PHONY: setup demo test soak mpy bench size format clean
 
 setup:
 	@$(PYTHON) tools/bootstrap.py demo
@@ -23,6 +24,10 @@ test:
 mpy:
 	@$(PYTHON) tools/bootstrap.py test
 	@$(RUN) tools/build_mpy.py
+
+soak:
+	@$(PYTHON) tools/bootstrap.py test
+	@$(RUN) tools/soak.py
 
 bench:
 	@$(PYTHON) tools/bootstrap.py demo

@@ -26,6 +26,7 @@ class _RealCarrier(asyncio.BufferedProtocol):
         self._events: net.Events | None = events
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(net.WINDOW_BYTES)
+        self._ended = False
         self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,6 +49,7 @@ class _RealCarrier(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """A board closes its own side itself, if it is still there."""
+        self._ended = True
         if self._events:
             self._events.ended()
         return self._events is not None
@@ -91,7 +93,10 @@ class _RealCarrier(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """The board is gone and says nothing: the connection stays until the other side ends it."""
         self._let_go()
-        self.pause(False)
+        if self._ended:
+            self.close()
+        else:
+            self.pause(False)
 
     def reset(self) -> None:
         self._let_go()

@@ -99,7 +99,7 @@ class Plexus:
         self._tick_ms = settings.integer("tick_ms", tick_ms)
         if self._tick_ms:
             self._ticker = start_ticker(self._on_timer, self._tick_ms, self._timer_id)
-        settings = None
+        del settings
         forget("settings")
         collect()
 

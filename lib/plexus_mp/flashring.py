@@ -6,7 +6,7 @@ To the commits of `ring.py` it adds marks, 16 bytes each, that need no erase:
     0xC1 dropped   u32 oldest sector left, u32 points dropped so far
     0xC2 boot      u32 number of the boot whose commits follow
     0xC3 sync      u32 boot, u32 low and u32 high part of the Unix ms at its uptime 0
-    0xC4 closed    u32 points of the sector
+    0xC4 closed    u32 points of the sector, u32 offset behind its last commit
 
 Behind the type lies a byte that is 1 in a sync that is only an estimate, else 0; at the end a CRC-16 of what
 precedes. The last 64 bytes of a sector are fixed places: three for the dropped mark, which is written before
@@ -45,6 +45,8 @@ class FlashRing(Ring):
         self._mark = bytearray(_MARK_BYTES)
         self._scan = memoryview(bytearray(len(self.page)))
         self._partly = 0
+        self._known_seq = 0  # the sector whose end was looked up last
+        self._known_end = 0
         self._boot_told = False
         self.syncs = {}
         self.estimated = {}
@@ -213,7 +215,7 @@ class FlashRing(Ring):
         if self.head_seq == self._settled_seq:
             points += self._settled_points + self._partly
         if self.head_seq >= self._settled_seq:
-            self._write_mark(self._place(_DROPPED_PLACES), _CLOSED, points, 0, 0)
+            self._write_mark(self._place(_DROPPED_PLACES), _CLOSED, points, self._head_off, 0)
 
     def _drop(self, seq, block):
         super()._drop(seq, block)
@@ -229,14 +231,19 @@ class FlashRing(Ring):
         """As `Ring.read`, over marks, and on behind a commit that was damaged."""
         if off == HEADER_BYTES and not self._enter(seq):
             return 0
-        end = self._head_off if seq == self.head_seq else self._size - self.reserve_bytes
+        end = self._end_of(seq)
         off = self._skip_erased(seq, off, end, buf)
+        sound = True
         while off < end:
             n = super().read(seq, off, buf)
+            if n and not sound:
+                n = super().read(seq, off, buf) if self._goes_on(seq, self.next_off, end, buf) else 0
             if n:
                 self._end_off = self.next_off
                 return n
-            off = self._skip_erased(seq, self._pass(seq, off, end), end, buf)
+            behind = self._pass(seq, off, end)
+            sound = sound and behind > off + 1
+            off = self._skip_erased(seq, behind, end, buf)
         return 0
 
     def _skip_erased(self, seq, off, end, buf):
@@ -249,6 +256,27 @@ class FlashRing(Ring):
                     return off
                 off += 1
         return end
+
+    def _end_of(self, seq):
+        """Where the commits of a sector end. What a cut tore behind them is not looked at."""
+        if seq == self.head_seq:
+            return self._head_off
+        if seq != self._known_seq:
+            closed = self._read_mark(seq, self._place(_DROPPED_PLACES)) == _CLOSED
+            self._known_end = unpack_from("<I", self._mark, 6)[0] if closed else self._size - self.reserve_bytes
+            self._known_seq = seq
+        return self._known_end
+
+    def _goes_on(self, seq, off, end, buf):
+        """Whether a commit or mark begins at `off`, or nothing more comes. `buf` is used up.
+
+        Behind a damaged commit its CRC of 16 bits alone would now and then take garbage for the next one.
+        """
+        if off >= end or self._read_mark(seq, off):
+            return True
+        self._dev.readblocks(seq % self._count, self._mark, off)
+        # At the end of the newest sector what a cut tore lies before erased space: that proves nothing.
+        return (self._mark[0] == _ERASED and seq != self.head_seq) or super().read(seq, off, buf) > 0
 
     def _enter(self, seq):
         """Begin to read a sector; False when its block holds another, or nothing."""

@@ -162,6 +162,7 @@ class Outbox:
         surveyed = boot not in ring.syncs
         if surveyed:
             self._survey(boot, self._seq)
+            ring.read_boot = boot
         decoder.zero_ms = ring.syncs[boot]
         decoder.estimated = boot in ring.estimated
         return surveyed

@@ -1,0 +1,484 @@
+"""Faults of a scenario: how each begins, what it does, how it ends, and when it comes."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from host_sim.faults import FAULTS, Fault
+from host_sim.scenario import ScenarioError, load_scenario
+from host_sim.world import ROOT, VIRTUAL_GATEWAY, VIRTUAL_TLS_PORT, Target, World
+from tests.e2e.simulation import BOARD, FIRMWARE
+
+IDLE = "import time\nwhile True: time.sleep(1)\n"
+
+
+class Play:
+    """A run of `source` under a scenario, in virtual time; `at` looks at it meanwhile."""
+
+    def __init__(self, folder, toml, source=IDLE, seconds=20, at=None, before=None, seed=1):
+        self.wrong = []
+        self.console = ""
+        self.looks = []
+        self._at = at or {}
+        self._before = before
+        path = folder / "scenario.toml"
+        path.write_text(toml)
+        (folder / "main.py").write_text(source)
+        self.world = World(seed, virtual=True)
+        loop = self.world.kernel.loop
+        loop.set_exception_handler(lambda loop, context: self.wrong.append(context))
+        self.world.kernel.run(self._run(folder / "main.py" if source else FIRMWARE, path, seconds))
+        loop.close()
+        assert not self.wrong and self.placement.board.error is None
+
+    async def _run(self, firmware, path, seconds):
+        world = self.world
+        await world.start()
+        self.placement = world.add_board(firmware, BOARD, "cpython", console=self._print)
+        self.director = world.direct(self.placement, load_scenario(path), seconds)
+        self.placement.board.power_on()
+        if self._before:
+            self._before(world, self.placement)
+        for at_s, look in self._at.items():
+            world.kernel.call_at(int(at_s * 1e6), lambda look=look: self._look(look))
+        await asyncio.sleep(seconds)
+        self.verdict = await world.finish()
+
+    def _print(self, text):
+        self.console += text
+
+    def _look(self, look):
+        self.looks.append(look(self.world, self.placement))
+
+
+def event(when, fault, seconds=None):
+    lines = ["[[event]]", when, fault] + ([f"for = {seconds}"] if seconds else [])
+    return "\n".join(lines) + "\n"
+
+
+def _listens(world, placement):
+    listeners = world._net._listeners
+    return VIRTUAL_GATEWAY in listeners and world.gateway_runs
+
+
+def _bus(world, placement):
+    with suppress(OSError):
+        return placement.board.i2c.readfrom_mem(0x76, 0xD0, 1) == b"\x60"
+    return False
+
+
+def _tls(world, placement):
+    tls = world._tls
+    return tls is None or (tls.identity is world.identities.good and tls.mode == "tls")
+
+
+# What each fault that has an end holds: the fault, and what is True without it.
+HELD = {
+    "wifi": ('fault = "wifi"', lambda w, p: p.board.wifi.available),
+    "no_internet": (
+        'fault = "wifi"\nstate = "no_internet"',
+        lambda w, p: p.wires.path.dns == "ok" and not p.wires.path.swallow,
+    ),
+    "dns_hang": ('fault = "dns"', lambda w, p: p.wires.path.dns == "ok"),
+    "dns_fail": ('fault = "dns"\nmode = "fail"', lambda w, p: p.wires.path.dns == "ok"),
+    "stall": ('fault = "transport"\naction = "stall"', lambda w, p: not p.wires.path.stalled),
+    "black_hole": ('fault = "transport"\naction = "black_hole"', lambda w, p: not p.wires.path.swallow),
+    "refuse": ('fault = "transport"\naction = "refuse"', lambda w, p: not p.wires.path.refuse),
+    "latency": ('fault = "latency"\nup_ms = 3', lambda w, p: p.wires.path.up_us == 0),
+    "gateway": ('fault = "gateway"', lambda w, p: not w.answers._rules),
+    "gateway_restart": ('fault = "gateway_restart"', _listens),
+    "gateway_clock": ('fault = "gateway_clock"\njump_s = 60', lambda w, p: w.gateway_skew_ms == 0),
+    "tls": ('fault = "tls"\ncertificate = "expired"', _tls),
+    "tls_stall": ('fault = "tls"\nmode = "stall"', _tls),
+    "power": ('fault = "power"', lambda w, p: p.board.powered),
+    "bad_sector": (
+        'fault = "flash"\naction = "bad_sector"\nsector = 3',
+        lambda w, p: 3 not in p.board.flash._bad,
+    ),
+    "unplugged": ('fault = "sensor"', _bus),
+    "hung": ('fault = "sensor"\nstate = "hung"', lambda w, p: not p.sensor.hung),
+    "nack": ('fault = "sensor"\nstate = "nack"', _bus),
+    "stuck": ('fault = "sensor"\nstate = "stuck"', _bus),
+    "garbage": ('fault = "sensor"\nstate = "garbage"', _bus),
+    "heap": ('fault = "heap"', lambda w, p: p.board.exhausted is None),
+    "heap_python": ('fault = "heap"\nkind = "python"', lambda w, p: p.board.exhausted is None),
+}
+# What has no end, or ends at once; each has a test of its own.
+MOMENTS = {
+    "transport": 'fault = "transport"',
+    "reset_after": 'fault = "transport"\naction = "reset_after"',
+    "half_close": 'fault = "transport"\naction = "half_close"',
+    "evict": 'fault = "evict"',
+    "brown_out": 'fault = "power"\naction = "brown_out"\ncount = 2',
+    "reset": 'fault = "power"\naction = "reset"',
+    "rot": 'fault = "flash"',
+    "error": 'fault = "flash"\naction = "error"',
+    "flash_cut": 'fault = "flash"\naction = "cut"',
+    "clock": 'fault = "clock"\nrtc_jump_s = 5',
+}
+ALL = {**{name: fault for name, (fault, _) in HELD.items()}, **MOMENTS}
+held = pytest.mark.parametrize("name", HELD)
+
+
+def looks(tmp_path, name, spans, moments):
+    """What is seen at each of `moments` while the fault holds during the `spans` (at, for)."""
+    fault, is_well = HELD[name]
+    toml = "".join(event(f"at = {at}", fault, seconds) for at, seconds in spans)
+    return Play(tmp_path, toml, at=dict.fromkeys(moments, is_well)).looks
+
+
+def test_every_kind_of_fault_is_here():
+    assert {fault.split('"')[1] for fault in ALL.values()} == set(FAULTS)
+
+
+@held
+def test_it_begins_and_ends(tmp_path, name):
+    assert looks(tmp_path, name, [(5, 5)], [4.9, 5.1, 9.9, 10.1]) == [True, False, False, True]
+
+
+@held
+def test_the_end_of_one_is_not_the_end_of_another(tmp_path, name):
+    moments = [1.9, 5, 8.5, 11.9, 12.1]
+    assert looks(tmp_path, name, [(2, 6), (4, 8)], moments) == [True, False, False, False, True]
+    assert looks(tmp_path, name, [(2, 10), (4, 4)], moments) == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_on_a_board_without_power(tmp_path, name):
+    def off(world, placement):
+        placement.board.power_off()
+
+    toml = event("at = 2", ALL[name], 3 if name in HELD else None)
+    play = Play(tmp_path, toml, before=off, at={9: lambda w, p: p.board.powered})
+    assert play.looks == [False] and play.director.injected.total() == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_end_after_the_run_is_no_end(tmp_path, name):
+    toml = event("at = 19.95", ALL[name], 0.1 if name in HELD else None) + event("at = 20.01", ALL[name])
+    toml += event("every = 9", ALL[name])
+    play = Play(tmp_path, toml, at={20.09: lambda w, p: p.board.powered})
+    assert play.looks == [False] and play.director.injected.total() == 3
+
+
+# overlaps of different settings
+
+
+def test_the_newest_latency_shows_and_the_older_returns(tmp_path):
+    toml = event("at = 2", 'fault = "latency"\nup_ms = 10', 10) + event(
+        "at = 4", 'fault = "latency"\nup_ms = 40\njitter_ms = 1', 4
+    )
+
+    def look(world, placement):
+        path = placement.wires.path
+        return path.up_us, path.jitter_us
+
+    play = Play(tmp_path, toml, at=dict.fromkeys([3, 5, 9, 13], look))
+    assert play.looks == [(10_000, 0), (40_000, 1_000), (10_000, 0), (0, 0)]
+
+
+def test_no_internet_within_a_dns_fault(tmp_path):
+    toml = event("at = 2", 'fault = "dns"', 10) + event("at = 4", 'fault = "wifi"\nstate = "no_internet"', 4)
+    play = Play(tmp_path, toml, at=dict.fromkeys([3, 5, 9, 13], lambda w, p: p.wires.path.dns))
+    assert play.looks == ["hang", "fail", "hang", "ok"]
+
+
+def test_jumps_of_the_gateway_s_clock_add_up(tmp_path):
+    fault = 'fault = "gateway_clock"\njump_s = '
+    toml = event("at = 2", fault + "60", 6) + event("at = 4", fault + "-5", 8)
+    play = Play(tmp_path, toml, at=dict.fromkeys([3, 5, 9, 13], lambda w, p: w.gateway_skew_ms))
+    assert play.looks == [60_000, 55_000, -5_000, 0]
+
+
+def test_a_reset_during_an_outage_brings_no_power(tmp_path):
+    toml = event("at = 2", 'fault = "power"', 4)
+    toml += event("at = 2", 'fault = "power"\naction = "reset"')
+    toml += event("at = 3", 'fault = "power"\naction = "reset"')
+    toml += event("at = 3.5", 'fault = "power"\naction = "brown_out"')
+    play = Play(tmp_path, toml, at=dict.fromkeys([2.5, 3.1, 3.9, 6.1], lambda w, p: p.board.powered))
+    assert play.looks == [False, False, False, True] and play.placement.board.boots == 2
+
+
+def test_tls_that_first_comes_during_a_restart_is_not_served_before_its_end(tmp_path):
+    toml = event("at = 2", 'fault = "gateway_restart"', 5) + event("at = 3", 'fault = "tls"', 10)
+
+    def look(world, placement):
+        return (VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT) in world._net._listeners
+
+    assert Play(tmp_path, toml, at=dict.fromkeys([4, 8], look)).looks == [False, True]
+
+
+# what firmware meets
+
+CAUSE = """
+import machine, time
+print(machine.reset_cause(), time.ticks_ms() // 1000)
+while True: time.sleep(1)
+"""
+
+
+def test_cut_during_deep_sleep(tmp_path):
+    source = "import machine\nprint(machine.reset_cause())\nmachine.deepsleep(10_000)\n"
+    play = Play(tmp_path, event("at = 5", 'fault = "power"', 2), source, 16)
+    assert play.console.split() == ["1", "1"]  # it sleeps ten seconds again: nothing woke it at 10
+    assert Play(tmp_path, event("at = 5", 'fault = "power"', 2), source, 18).console.split() == [
+        "1",
+        "1",
+        "4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "causes"), [("reset", ["1", "1"]), ("brown_out", ["1", "3", "3"]), ("power", ["1", "1"])]
+)
+def test_causes_of_resets(tmp_path, name, causes):
+    play = Play(tmp_path, event("at = 5", ALL[name], 1), CAUSE)
+    assert play.console.split()[::2] == causes
+
+
+WRITES = """
+import esp32, time
+part = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="vfs")[0]
+def attempt():
+    try:
+        part.ioctl(6, 0)
+        part.writeblocks(0, b"a" * 4096)
+        buf = bytearray(4096)
+        part.readblocks(0, buf)
+        return buf == b"a" * 4096
+    except OSError as e:
+        return e.errno
+for i in range(6):
+    print(attempt())
+    time.sleep(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ('fault = "flash"\naction = "error"', "True True 5 True True True"),
+        ('fault = "flash"\naction = "cut"', "True True True True True True True True"),
+    ],
+)
+def test_flash(tmp_path, fault, said):
+    play = Play(tmp_path, event("at = 3", fault, 1 if "cut" in fault else None), WRITES)
+    assert play.console.split() == said.split()
+    assert play.placement.board.boots == (2 if "cut" in fault else 1)
+
+
+def test_rot(tmp_path):
+    def digest(world, placement):
+        return placement.board.flash.digest()
+
+    before, after = Play(
+        tmp_path, event("at = 13", 'fault = "flash"'), WRITES, at={12.9: digest, 14: digest}
+    ).looks
+    assert before != after
+
+
+def test_clock(tmp_path):
+    source = "import time\nwhile time.ticks_ms() < 9000:\n    print(time.time()); time.sleep(4)\n"
+    play = Play(tmp_path, event("at = 3", 'fault = "clock"\nrtc_jump_s = 1000'), source)
+    first, second, _ = map(int, play.console.split())
+    assert second - first in (1004, 1005)
+
+
+TALKS = """
+import network, socket, time
+wlan = network.WLAN(network.STA_IF)
+wlan.active(True)
+wlan.connect("simulated", "simulated")
+while not wlan.isconnected(): time.sleep_ms(100)
+def attempt():
+    try:
+        s = socket.socket()
+        s.settimeout(3)
+        s.connect(("192.168.4.1", 8765))
+        s.send(b"GET /health HTTP/1.1\\r\\n")
+        time.sleep(2)
+        s.send(b"Host: x\\r\\nConnection: close\\r\\n\\r\\n")
+        return s.recv(12).decode()[9:] or "end"
+    except (OSError, MemoryError) as e:
+        return e.errno if isinstance(e, OSError) else "memory"
+    finally:
+        s.close()
+while time.ticks_ms() < 4000: time.sleep_ms(10)
+print(attempt())
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "said"),
+    [
+        ('fault = "transport"', None, "104"),
+        ('fault = "transport"\naction = "reset_after"\nbytes = 4', None, "104"),
+        ('fault = "transport"\naction = "half_close"', None, "end"),
+        ('fault = "transport"\naction = "stall"', 2, "200"),
+        ('fault = "transport"\naction = "black_hole"', 2, "116"),
+        ('fault = "evict"', None, "104"),
+        ('fault = "wifi"', 1, "113"),
+        ('fault = "latency"\nup_ms = 1500\ndown_ms = 1500', 9, "116"),
+        ('fault = "gateway_restart"', 1, "104"),
+        ('fault = "heap"', 9, "12"),
+        ('fault = "heap"\nkind = "python"', 9, "memory"),
+    ],
+)
+def test_what_a_talking_board_meets(tmp_path, fault, seconds, said):
+    assert Play(tmp_path, event("at = 5", fault, seconds), TALKS).console.strip() == said
+
+
+# when it comes
+
+
+@pytest.fixture
+def marks(monkeypatch):
+    """The moments, in seconds, of the fault `mark`."""
+    times = []
+
+    def start(world, placement, settings):
+        times.append(round(placement.board.now_us() / 1e6, 3))
+
+    monkeypatch.setitem(FAULTS, "mark", Fault(start))
+    return times
+
+
+def test_at_and_every(tmp_path, marks):
+    play = Play(tmp_path, event("at = 3", 'fault = "mark"') + event('every = "6s"', 'fault = "mark"'))
+    assert marks == [3, 6, 12, 18] and play.director.injected == {"mark": 4}
+
+
+def test_a_week_of_every_second_is_not_armed_at_once(tmp_path, marks):
+    path = tmp_path / "s.toml"
+    path.write_text(event("every = 1", 'fault = "mark"'))
+    world = World(1, virtual=True)
+
+    async def run():
+        await world.start()
+        placement = world.add_board(FIRMWARE, BOARD, "cpython")
+        before = len(world.kernel.loop._scheduled)
+        world.direct(placement, load_scenario(path), 7 * 86_400)
+        assert len(world.kernel.loop._scheduled) == before + 1
+
+    world.kernel.run(run())
+    world.kernel.loop.close()
+
+
+def test_at_random_but_the_same_for_the_same_seed(tmp_path, marks):
+    toml = event("times = 9", 'fault = "mark"')
+    for seed in (1, 1, 2):
+        Play(tmp_path, toml, seed=seed)
+    first, again, other = marks[:9], marks[9:18], marks[18:]
+    assert first == again != other and first == sorted(first) and first[0] >= 0 and first[-1] <= 20
+
+
+def test_at_a_call(tmp_path, marks):
+    source = "import machine, time\ni2c = machine.I2C(0)\nfor i in range(5):\n    time.sleep(2); i2c.scan()\n"
+    Play(tmp_path, event('call = "machine.i2c_scan"\nnth = 3', 'fault = "mark"'), source)
+    [at_s] = marks
+    assert 6 <= at_s < 6.1
+
+
+def test_at_a_post(tmp_path, monkeypatch):
+    posts = []
+
+    def start(world, placement, settings):
+        posts.append(world.answers.posts)
+
+    monkeypatch.setitem(FAULTS, "mark", Fault(start))
+    toml = event("post = 3", 'fault = "mark"') + event("post = 5", 'fault = "gateway"\ncount = 1')
+    play = Play(tmp_path, toml, source=None, seconds=40)
+    assert posts == [3] and play.world.answers.used == 1 and play.verdict.clean
+
+
+# scenarios that cannot be
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "words", "world"),
+    [
+        ('\n[[event]]\ncall = "machine.fly"\nfault = "wifi"', 2, ["call", "'machine.fly'", "i2c_scan"], {}),
+        ('[[event]]\nat = 1\nfault = "tls"', 1, ["tls", "virtual time"], {}),
+        (
+            '[[event]]\nat = 1\nfault = "evict"',
+            1,
+            ["evict", "own gateway"],
+            {"target": Target("http://h", "k")},
+        ),
+        (
+            '[[event]]\npost = 1\nfault = "wifi"',
+            1,
+            ["post", "own gateway"],
+            {"target": Target("http://h", "k")},
+        ),
+    ],
+)
+def test_what_cannot_be_played_names_file_and_line(tmp_path, toml, line, words, world):
+    path = tmp_path / "s.toml"
+    path.write_text(toml)
+    made = World(**world)
+
+    async def run():
+        await made.start()
+        made.direct(made.add_board(FIRMWARE, BOARD, "cpython"), load_scenario(path), 10)
+
+    with pytest.raises(ScenarioError) as raised:
+        made.kernel.run(run())
+    message = str(raised.value)
+    assert message.startswith(f"{path}:{line}: ") and all(word in message for word in words)
+    made.kernel.run(_stop(made))
+    made.kernel.loop.close()
+
+
+async def _stop(world):
+    await world.finish()
+
+
+def test_a_sector_is_a_whole_number(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[[event]]\nat = 1\nfault = "flash"\nsector = 1.5')
+    with pytest.raises(ScenarioError, match=r"s\.toml:4: sector: must be a whole number"):
+        load_scenario(path)
+
+
+# in real time
+
+REAL = (
+    event("at = 0.6", 'fault = "transport"')
+    + event("at = 0.7", 'fault = "transport"\naction = "stall"', 0.2)
+    + event("at = 1", 'fault = "evict"')
+    + event("at = 1.1", 'fault = "gateway_restart"', 0.3)
+    + event("at = 1.2", 'fault = "gateway_restart"', 0.4)
+    + event("at = 1.7", 'fault = "wifi"', 0.2)
+    + event("at = 2.19", 'fault = "gateway_restart"', 0.01)
+)
+
+
+def test_in_real_time_too(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(REAL)
+    world = World(1)
+    wrong = []
+    world.kernel.loop.set_exception_handler(lambda loop, context: wrong.append(context))
+
+    async def run():
+        await world.start()
+        server = world.server
+        placement = world.add_board(ROOT / "firmware", BOARD, "cpython", console=lambda text: None)
+        director = world.direct(placement, load_scenario(path), 2.2)
+        placement.board.power_on()
+        await asyncio.sleep(1.05)
+        assert server.connections == 0 or world.server is server
+        await asyncio.sleep(0.4)
+        assert not world.gateway_runs and world.server is server
+        await asyncio.sleep(0.75)
+        verdict = await world.finish()
+        assert world.server is not server and world.server.port == server.port
+        assert director.injected.total() == 7
+        return verdict
+
+    verdict = world.kernel.run(run())
+    assert verdict.clean and verdict.accepted and not wrong
+    assert not world._real.open and not world.placements[0].wires.open
+    world.kernel.loop.close()
