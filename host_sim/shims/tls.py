@@ -19,7 +19,7 @@ _EAGAIN = 11
 class SSLContext:
     def __init__(self, protocol):
         if protocol != PROTOCOL_TLS_CLIENT:
-            raise NotImplementedError("the virtual board has TLS clients only")
+            raise OSError(95, "the virtual board has TLS clients only")
         self._authorities = ()
         self.verify_mode = CERT_REQUIRED
         self.verify_callback = None
@@ -33,11 +33,11 @@ class SSLContext:
         self._authorities += (cadata,)
 
     def load_cert_chain(self, certfile, keyfile):
-        raise NotImplementedError("the virtual board has no client certificates")
+        raise OSError(95, "the virtual board has no client certificates")
 
     def wrap_socket(self, sock, *, server_side=False, do_handshake_on_connect=True, server_hostname=None):
         if server_side:
-            raise NotImplementedError("the virtual board has TLS clients only")
+            raise OSError(95, "the virtual board has TLS clients only")
         wrapped = SSLSocket(self, sock, server_hostname)
         if do_handshake_on_connect:
             wrapped._handshake()
@@ -152,7 +152,7 @@ class SSLSocket:
 
     def getpeercert(self, binary_form):
         if not binary_form:
-            raise NotImplementedError
+            raise NotImplementedError  # as MicroPython does
         return call("tls.peer_certificate", self._number)
 
     def cipher(self):
