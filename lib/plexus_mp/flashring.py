@@ -64,6 +64,8 @@ class FlashRing(Ring):
             self._scan_head()
             self._take_dropped()
             self._count_left()
+        for boot in self.syncs:
+            self.boot = max(self.boot, boot)  # one that met a gateway and recorded nothing has its number too
         self.boot += 1
 
     def _header_seq(self, block):
@@ -263,7 +265,9 @@ class FlashRing(Ring):
             return self._head_off
         if seq != self._known_seq:
             closed = self._read_mark(seq, self._place(_DROPPED_PLACES)) == _CLOSED
-            self._known_end = unpack_from("<I", self._mark, 6)[0] if closed else self._size - self.reserve_bytes
+            self._known_end = (
+                unpack_from("<I", self._mark, 6)[0] if closed else self._size - self.reserve_bytes
+            )
             self._known_seq = seq
         return self._known_end
 

@@ -18,6 +18,7 @@ MAGIC = b"P1"
 HEADER = "<2sHIIIHHI"
 HEADER_BYTES = const(32)
 _ERASED = const(0xFF)
+_NO_LENGTH = const(0xC0)  # from here on: what a subclass puts between commits, and erased flash
 # The caller leaves this much room before a payload and behind it, for its length and its CRC.
 PAYLOAD_AT = const(2)
 _CRC_BYTES = const(2)
@@ -190,7 +191,7 @@ class Ring:
         if have < 1 + _CRC_BYTES:
             return 0
         self._dev.readblocks(seq % self._count, buf[:have], off)
-        if buf[0] == _ERASED:
+        if buf[0] >= _NO_LENGTH:
             return 0
         self.payload_at = 1 if buf[0] < 128 else 2
         n = buf[0] if buf[0] < 128 else (buf[0] & 0x3F) << 8 | buf[1]
