@@ -175,12 +175,16 @@ class World:
         self.gateway_runs = True
         if self.server is not None:
             self._open_gateway(self.server.host, self.server.port)
-            self._starting = self.kernel.loop.create_task(self.server.start(may_move=False))
+            self._starting = self.kernel.loop.create_task(self._start_again(self.server))
         elif self.gateway is not None:
             self._open_gateway(*VIRTUAL_GATEWAY)
             self._net.listen(*VIRTUAL_GATEWAY, self._factory)
             if self._tls is not None:
                 self._net.listen(VIRTUAL_GATEWAY[0], VIRTUAL_TLS_PORT, self._tls)
+
+    async def _start_again(self, server: GatewayServer) -> None:
+        if self.gateway_runs and self.server is server:  # it may be dead before it lived
+            await server.start(may_move=False)
 
     def abort_connections(self) -> None:
         """The gateway drops every connection without a word."""

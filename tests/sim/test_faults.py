@@ -1,60 +1,12 @@
-"""Faults of a scenario: how each begins, what it does, how it ends, and when it comes."""
+"""Faults of a scenario: how each begins, what it does, and how it ends."""
 
-import asyncio
 from contextlib import suppress
 
 import pytest
 
-from host_sim.faults import FAULTS, Fault
-from host_sim.scenario import ScenarioError, load_scenario
-from host_sim.world import ROOT, VIRTUAL_GATEWAY, VIRTUAL_TLS_PORT, Target, World
-from tests.e2e.simulation import BOARD, FIRMWARE
-
-IDLE = "import time\nwhile True: time.sleep(1)\n"
-
-
-class Play:
-    """A run of `source` under a scenario, in virtual time; `at` looks at it meanwhile."""
-
-    def __init__(self, folder, toml, source=IDLE, seconds=20, at=None, before=None, seed=1):
-        self.wrong = []
-        self.console = ""
-        self.looks = []
-        self._at = at or {}
-        self._before = before
-        path = folder / "scenario.toml"
-        path.write_text(toml)
-        (folder / "main.py").write_text(source)
-        self.world = World(seed, virtual=True)
-        loop = self.world.kernel.loop
-        loop.set_exception_handler(lambda loop, context: self.wrong.append(context))
-        self.world.kernel.run(self._run(folder / "main.py" if source else FIRMWARE, path, seconds))
-        loop.close()
-        assert not self.wrong and self.placement.board.error is None
-
-    async def _run(self, firmware, path, seconds):
-        world = self.world
-        await world.start()
-        self.placement = world.add_board(firmware, BOARD, "cpython", console=self._print)
-        self.director = world.direct(self.placement, load_scenario(path), seconds)
-        self.placement.board.power_on()
-        if self._before:
-            self._before(world, self.placement)
-        for at_s, look in self._at.items():
-            world.kernel.call_at(int(at_s * 1e6), lambda look=look: self._look(look))
-        await asyncio.sleep(seconds)
-        self.verdict = await world.finish()
-
-    def _print(self, text):
-        self.console += text
-
-    def _look(self, look):
-        self.looks.append(look(self.world, self.placement))
-
-
-def event(when, fault, seconds=None):
-    lines = ["[[event]]", when, fault] + ([f"for = {seconds}"] if seconds else [])
-    return "\n".join(lines) + "\n"
+from host_sim.faults import FAULTS
+from host_sim.world import VIRTUAL_GATEWAY, VIRTUAL_TLS_PORT
+from tests.sim.fault_bench import Play, event
 
 
 def _listens(world, placement):
@@ -195,7 +147,7 @@ def test_a_reset_during_an_outage_brings_no_power(tmp_path):
     toml = event("at = 2", 'fault = "power"', 4)
     toml += event("at = 2", 'fault = "power"\naction = "reset"')
     toml += event("at = 3", 'fault = "power"\naction = "reset"')
-    toml += event("at = 3.5", 'fault = "power"\naction = "brown_out"')
+    toml += event("at = 3.5", 'fault = "power"\naction = "brown_out"\ncount = 1')
     play = Play(tmp_path, toml, at=dict.fromkeys([2.5, 3.1, 3.9, 6.1], lambda w, p: p.board.powered))
     assert play.looks == [False, False, False, True] and play.placement.board.boots == 2
 
@@ -303,7 +255,10 @@ def attempt():
     except (OSError, MemoryError) as e:
         return e.errno if isinstance(e, OSError) else "memory"
     finally:
-        s.close()
+        try:
+            s.close()
+        except MemoryError:
+            pass
 while time.ticks_ms() < 4000: time.sleep_ms(10)
 print(attempt())
 """
@@ -319,7 +274,7 @@ print(attempt())
         ('fault = "transport"\naction = "black_hole"', 2, "116"),
         ('fault = "evict"', None, "104"),
         ('fault = "wifi"', 1, "113"),
-        ('fault = "latency"\nup_ms = 1500\ndown_ms = 1500', 9, "116"),
+        ('fault = "latency"\nup_ms = 2000\ndown_ms = 1500', 9, "116"),
         ('fault = "gateway_restart"', 1, "104"),
         ('fault = "heap"', 9, "12"),
         ('fault = "heap"\nkind = "python"', 9, "memory"),
@@ -327,158 +282,3 @@ print(attempt())
 )
 def test_what_a_talking_board_meets(tmp_path, fault, seconds, said):
     assert Play(tmp_path, event("at = 5", fault, seconds), TALKS).console.strip() == said
-
-
-# when it comes
-
-
-@pytest.fixture
-def marks(monkeypatch):
-    """The moments, in seconds, of the fault `mark`."""
-    times = []
-
-    def start(world, placement, settings):
-        times.append(round(placement.board.now_us() / 1e6, 3))
-
-    monkeypatch.setitem(FAULTS, "mark", Fault(start))
-    return times
-
-
-def test_at_and_every(tmp_path, marks):
-    play = Play(tmp_path, event("at = 3", 'fault = "mark"') + event('every = "6s"', 'fault = "mark"'))
-    assert marks == [3, 6, 12, 18] and play.director.injected == {"mark": 4}
-
-
-def test_a_week_of_every_second_is_not_armed_at_once(tmp_path, marks):
-    path = tmp_path / "s.toml"
-    path.write_text(event("every = 1", 'fault = "mark"'))
-    world = World(1, virtual=True)
-
-    async def run():
-        await world.start()
-        placement = world.add_board(FIRMWARE, BOARD, "cpython")
-        before = len(world.kernel.loop._scheduled)
-        world.direct(placement, load_scenario(path), 7 * 86_400)
-        assert len(world.kernel.loop._scheduled) == before + 1
-
-    world.kernel.run(run())
-    world.kernel.loop.close()
-
-
-def test_at_random_but_the_same_for_the_same_seed(tmp_path, marks):
-    toml = event("times = 9", 'fault = "mark"')
-    for seed in (1, 1, 2):
-        Play(tmp_path, toml, seed=seed)
-    first, again, other = marks[:9], marks[9:18], marks[18:]
-    assert first == again != other and first == sorted(first) and first[0] >= 0 and first[-1] <= 20
-
-
-def test_at_a_call(tmp_path, marks):
-    source = "import machine, time\ni2c = machine.I2C(0)\nfor i in range(5):\n    time.sleep(2); i2c.scan()\n"
-    Play(tmp_path, event('call = "machine.i2c_scan"\nnth = 3', 'fault = "mark"'), source)
-    [at_s] = marks
-    assert 6 <= at_s < 6.1
-
-
-def test_at_a_post(tmp_path, monkeypatch):
-    posts = []
-
-    def start(world, placement, settings):
-        posts.append(world.answers.posts)
-
-    monkeypatch.setitem(FAULTS, "mark", Fault(start))
-    toml = event("post = 3", 'fault = "mark"') + event("post = 5", 'fault = "gateway"\ncount = 1')
-    play = Play(tmp_path, toml, source=None, seconds=40)
-    assert posts == [3] and play.world.answers.used == 1 and play.verdict.clean
-
-
-# scenarios that cannot be
-
-
-@pytest.mark.parametrize(
-    ("toml", "line", "words", "world"),
-    [
-        ('\n[[event]]\ncall = "machine.fly"\nfault = "wifi"', 2, ["call", "'machine.fly'", "i2c_scan"], {}),
-        ('[[event]]\nat = 1\nfault = "tls"', 1, ["tls", "virtual time"], {}),
-        (
-            '[[event]]\nat = 1\nfault = "evict"',
-            1,
-            ["evict", "own gateway"],
-            {"target": Target("http://h", "k")},
-        ),
-        (
-            '[[event]]\npost = 1\nfault = "wifi"',
-            1,
-            ["post", "own gateway"],
-            {"target": Target("http://h", "k")},
-        ),
-    ],
-)
-def test_what_cannot_be_played_names_file_and_line(tmp_path, toml, line, words, world):
-    path = tmp_path / "s.toml"
-    path.write_text(toml)
-    made = World(**world)
-
-    async def run():
-        await made.start()
-        made.direct(made.add_board(FIRMWARE, BOARD, "cpython"), load_scenario(path), 10)
-
-    with pytest.raises(ScenarioError) as raised:
-        made.kernel.run(run())
-    message = str(raised.value)
-    assert message.startswith(f"{path}:{line}: ") and all(word in message for word in words)
-    made.kernel.run(_stop(made))
-    made.kernel.loop.close()
-
-
-async def _stop(world):
-    await world.finish()
-
-
-def test_a_sector_is_a_whole_number(tmp_path):
-    path = tmp_path / "s.toml"
-    path.write_text('[[event]]\nat = 1\nfault = "flash"\nsector = 1.5')
-    with pytest.raises(ScenarioError, match=r"s\.toml:4: sector: must be a whole number"):
-        load_scenario(path)
-
-
-# in real time
-
-REAL = (
-    event("at = 0.6", 'fault = "transport"')
-    + event("at = 0.7", 'fault = "transport"\naction = "stall"', 0.2)
-    + event("at = 1", 'fault = "evict"')
-    + event("at = 1.1", 'fault = "gateway_restart"', 0.3)
-    + event("at = 1.2", 'fault = "gateway_restart"', 0.4)
-    + event("at = 1.7", 'fault = "wifi"', 0.2)
-    + event("at = 2.19", 'fault = "gateway_restart"', 0.01)
-)
-
-
-def test_in_real_time_too(tmp_path):
-    path = tmp_path / "s.toml"
-    path.write_text(REAL)
-    world = World(1)
-    wrong = []
-    world.kernel.loop.set_exception_handler(lambda loop, context: wrong.append(context))
-
-    async def run():
-        await world.start()
-        server = world.server
-        placement = world.add_board(ROOT / "firmware", BOARD, "cpython", console=lambda text: None)
-        director = world.direct(placement, load_scenario(path), 2.2)
-        placement.board.power_on()
-        await asyncio.sleep(1.05)
-        assert server.connections == 0 or world.server is server
-        await asyncio.sleep(0.4)
-        assert not world.gateway_runs and world.server is server
-        await asyncio.sleep(0.75)
-        verdict = await world.finish()
-        assert world.server is not server and world.server.port == server.port
-        assert director.injected.total() == 7
-        return verdict
-
-    verdict = world.kernel.run(run())
-    assert verdict.clean and verdict.accepted and not wrong
-    assert not world._real.open and not world.placements[0].wires.open
-    world.kernel.loop.close()
