@@ -20,15 +20,15 @@ def flash_ring(image: bytes, sector_bytes: int) -> Any:
     """The ring whose sectors `image` holds, mounted on a copy."""
     blocks: Any = RamBlocks(len(image), sector_bytes)
     blocks._mem[:] = image
-    return FlashRing(blocks, min(sector_bytes - 256, 4096), count_points)
+    return FlashRing(blocks, min(sector_bytes - 116, 16383), count_points)  # the largest commit there can be
 
 
 def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ram: bool) -> Iterator[Row]:
     """Every point in every readable commit, settled or not; `zero_ms` is the Unix time of each boot's uptime 0."""
     ring = flash_ring(image, sector_bytes)
     if in_ram:  # such a ring keeps no marks, and fills its sectors to the end
-        ring.reserve_bytes = 0
         ring._head_off = sector_bytes
+        ring._end_of = lambda sequence: sector_bytes
     for sequence in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
         yield from _sector(ring, sequence, sector_bytes, zero_ms)
 
