@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_times():
 def test_a_real_connection_is_delayed_too():
     chunks = [(0, "up", 100), (5_000, "down", 100)] * 3
     begun_us, near, far, sent = Bench(True).play(_tell_story(Path(40_000, 20_000, 10_000), chunks))
-    slow_us = 200_000  # what a busy machine may add
+    slow_us = 2_000_000  # what a busy machine may add
     _check_direction(sent["up"], far.received, far.arrivals, 40_000, slow_us)
     _check_direction(sent["down"], near.received_bytes, near.arrivals, 20_000, slow_us)
     assert near.events[0][0] - begun_us >= 60_000
