@@ -1,7 +1,8 @@
-"""The command line: `python -m host_sim run|gateway|demo`."""
+"""The command line: `python -m host_sim run|gateway|demo|ring`."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
@@ -13,6 +14,7 @@ import click
 
 from .durations import seconds_of
 from .node import MissingTool
+from .ring_tool import RingImage, cut_out
 from .scenario import load_scenario
 from .session import GatewaySession, RunOptions, run_session
 from .world import ROOT, Target
@@ -35,6 +37,20 @@ class _Duration(click.ParamType[float]):
             self.fail(str(e), param, ctx)
 
 
+class _Bytes(click.ParamType[int]):
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(str(value), 0)
+        except ValueError:
+            number = -1
+        if number < 0:
+            self.fail(f"{value!r} is no number of bytes such as 262144 or 0x40000", param, ctx)
+        return number
+
+
+_BYTES = _Bytes()
 _PATH = click.Path(exists=True, path_type=Path)
 _vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
 _seconds = click.option(
@@ -149,14 +165,47 @@ def gateway(host: str, port: int, store: str, api_key: str | None, generation: s
     raise SystemExit(GatewaySession(host, port, store, api_key, generation).run())
 
 
+@cli.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--sector-bytes", type=click.IntRange(256), default=4096, show_default=True)
+@click.option("--offset", type=_BYTES, help="Where in the image the ring begins; default: it is looked for.")
+@click.option("--size", type=_BYTES, help="Bytes of the ring; default: to the end of the image.")
+@click.option("--all", "settled_too", is_flag=True, help="List what is delivered, too.")
+@click.option("--send", "url", help="Deliver what waits to the gateway at this URL, key in PLEXUS_API_KEY.")
+@click.option("--source-id", help="Whose readings they are, for --send.")
+def ring(
+    image: Path,
+    sector_bytes: int,
+    offset: int | None,
+    size: int | None,
+    settled_too: bool,
+    url: str | None,
+    source_id: str | None,
+) -> None:
+    """What the ring in IMAGE, the dumped flash of a board, still holds: a summary, then a line of JSON for each
+    reading that waits."""
+    target = _target(url, "--send")
+    if target is not None and not source_id:
+        raise ValueError("--send needs --source-id: flash does not tell whose readings they are")
+    found = RingImage(cut_out(image.read_bytes(), sector_bytes, offset, size), sector_bytes)
+    print(json.dumps(found.summary()))
+    if target is None or source_id is None:
+        for point in found.points if settled_too else found.waiting:
+            print(point.line())
+        return
+    delivery = found.deliver(target.url, source_id, target.api_key)
+    print(json.dumps(vars(delivery)))
+    raise SystemExit(1 if delivery.refused or delivery.undated else 0)
+
+
 def _drawn(seed: int | None) -> int:
     return random.SystemRandom().getrandbits(32) if seed is None else seed
 
 
-def _target(url: str | None) -> Target | None:
+def _target(url: str | None, option: str = "--gateway") -> Target | None:
     if url is None:
         return None
     api_key = os.environ.get("PLEXUS_API_KEY")
     if not api_key:
-        raise ValueError("--gateway needs the gateway's key in the environment, PLEXUS_API_KEY")
+        raise ValueError(f"{option} needs the gateway's key in the environment, PLEXUS_API_KEY")
     return Target(url, api_key)

@@ -146,6 +146,31 @@ class Flaky(RamBlocks):
         return result
 
 
+class NorBlocks(RamBlocks):
+    """RAM that behaves as NOR flash: erased at first, and a program only clears bits. Allocates nothing."""
+
+    volatile = False
+
+    def __init__(self, size, block_bytes):
+        super().__init__(size, block_bytes)
+        for n in range(self._count):
+            self.ioctl(6, n)
+        self.spoiled = 0  # bytes that a program could not make what it was given
+
+    def readblocks(self, n, buf, off=0):
+        at = n * self._block_bytes + off
+        for i in range(len(buf)):
+            buf[i] = self._mem[at + i]
+
+    def writeblocks(self, n, buf, off=0):
+        at = n * self._block_bytes + off
+        for i in range(len(buf)):
+            before = self._mem[at + i]
+            if buf[i] & ~before and buf[i] != 0xFF:
+                self.spoiled += 1
+            self._mem[at + i] = before & buf[i]
+
+
 class Network:
     """Dials `Wire`s for the library; `serve(wire, body)` is called with each whole request."""
 

@@ -166,10 +166,17 @@ TEARS = [(program, ERASE_TEARS[min(i, 2)]) for i, program in enumerate(PROGRAM_T
 
 
 def cut(
-    straight: Straight, segment, operation: int, tear, again_after: int | None, ring_class=FlashRing
+    straight: Straight,
+    segment,
+    operation: int,
+    tear,
+    again_after: int | None,
+    ring_class=FlashRing,
+    settle_first: int = 0,
 ) -> bool:
     """Cut the power during `operation` of a segment, and again `again_after` operations into what follows.
 
+    That begins with settling `settle_first` records: what is marked then differs from what the first cut tore.
     True when the second cut struck.
     """
     snapshot, truth, _, _, part = segment
@@ -186,7 +193,8 @@ def cut(
         flash.clear_faults()
     if again_after is not None:
         flash.cut_at(flash.operations + again_after, *tear)
-    struck = _recover(flash, truth, part, ring_class)
+    first = [("settle", settle_first)] if settle_first else []
+    struck = _recover(flash, truth, [*first, *part], ring_class)
     flash.clear_faults()
     Player(flash, truth, ring_class).check()
     return struck

@@ -115,34 +115,46 @@ class Reader:
             if mark and mark[0] == DROPPED and mark[2] > self.image.tail:
                 self.image.tail, self.image.dropped = mark[2], mark[3]
 
-    def _commit(self, seq: int, at: int) -> tuple[bytes, int] | None:
+    def _commit(self, seq: int, at: int, end: int) -> tuple[bytes, int] | None:
         """The payload at `at` and where it ends."""
-        sector = self._sector(seq)[: self._end]
-        if at + 3 > len(sector) or sector[at] >= 0xC0:
+        sector = self._sector(seq)[:end]
+        if at + 3 > end or sector[at] >= 0xC0:
             return None
         begin = at + (1 if sector[at] < 0x80 else 2)
         n = sector[at] if sector[at] < 0x80 else (sector[at] & 0x3F) << 8 | sector[at + 1]
-        end = begin + n
-        if not n or end + 2 > len(sector):
+        crc_at = begin + n
+        if not n or crc_at + 2 > end:
             return None
-        if int.from_bytes(sector[end : end + 2], "big") != crc16(seq, sector[at:end]):
+        if int.from_bytes(sector[crc_at : crc_at + 2], "big") != crc16(seq, sector[at:crc_at]):
             return None
-        return sector[begin:end], end + 2
+        return sector[begin:crc_at], crc_at + 2
+
+    def _end_of(self, seq: int) -> int:
+        closed = self._mark(seq, self._end + 48)
+        return closed[3] if seq != self.image.head and closed and closed[0] == CLOSED else self._end
+
+    def _goes_on(self, seq: int, at: int, end: int) -> bool:
+        """Whether what lies behind a commit that follows damage shows that it is one."""
+        if at >= end or self._mark(seq, at) or self._commit(seq, at, end):
+            return True
+        return self._sector(seq)[at] == 0xFF and seq != self.image.head
 
     def _read_sector(self, seq: int, boot: int) -> None:
         records = Records(self.image, seq)
-        at = HEADER_BYTES
-        while at < self._end:
+        at, end = HEADER_BYTES, self._end_of(seq)
+        sound = True
+        while at < end:
+            commit = self._commit(seq, at, end)
             if self._sector(seq)[at] == 0xFF:
                 at += 1
-            elif commit := self._commit(seq, at):
+            elif commit and (sound or self._goes_on(seq, commit[1], end)):
                 self.image.points += records.read(commit[0], boot, at)
-                at = commit[1]
-            elif at + MARK_BYTES <= self._end and (mark := self._mark(seq, at)):
+                at, sound = commit[1], True
+            elif at + MARK_BYTES <= end and (mark := self._mark(seq, at)):
                 boot = self._take_mark(mark, boot, seq)
                 at += MARK_BYTES
             else:
-                records.timed = False
+                records.timed = sound = False
                 at += 1
 
     def _take_mark(self, mark: tuple[int, int, int, int, int], boot: int, seq: int) -> int:
