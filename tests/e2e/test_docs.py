@@ -57,7 +57,8 @@ def test_scenarios_load(source, tmp_path):
 def run(command, **environment):
     """A command of the documentation, with the interpreter that runs the tests."""
     command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
-    env = dict(os.environ, **environment)
+    # As from a shell, also when make runs the tests: a make within a make has more to say.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | environment
     return subprocess.run(command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
