@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,3 @@ def moments(event: Event, duration_s: float, rng: random.Random) -> list[float]:
     if event.times is not None:
         return sorted(rng.uniform(0, duration_s) for _ in range(event.times))
     return []
-
-
-Apply = Callable[[Event], None]

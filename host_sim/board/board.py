@@ -150,11 +150,6 @@ class Board:
             self.flash.lose_power()
             self.reset(RESET_WDT, down_us)
 
-    def press_reset(self) -> None:
-        """The EN pin: to an ESP32 a power-on, RTC included."""
-        self.kernel.loop.call_soon(self.power_on)
-        self.power_off()
-
     def watch_call(self, operation: str, nth: int, callback: Callable[[], None]) -> None:
         """Call `callback` in the firmware's fibre when `operation` is called the `nth` time from now.
 

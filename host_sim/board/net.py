@@ -12,7 +12,6 @@ from typing import Protocol
 
 EAGAIN = 11
 ENOMEM = 12
-ENOTSOCK = 88
 ENFILE = 23
 ECONNRESET = 104
 ECONNREFUSED = 111

@@ -14,7 +14,6 @@ from .flash_operations import Partitions
 from .tls import Tls
 
 RTC_MEMORY_MAX_BYTES = 2048  # MICROPY_HW_RTC_USER_MEM_MAX of MicroPython's ESP32 port
-_I2C_US_PER_BYTE = 25  # nine bits at 400 kHz
 
 
 def table(board: Board) -> dict[str, Callable[..., Any]]:
@@ -315,6 +314,3 @@ class _Host:
 
     def reported(self) -> None:
         self._board.reported()
-
-    def print(self, text: str) -> None:
-        self._board.console(text)

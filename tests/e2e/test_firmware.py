@@ -10,11 +10,6 @@ from host_sim.world import BME280_ADDRESS
 from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
-
-
 def test_a_reading_every_two_seconds_is_stored_once(vm):
     outcome = simulate(FIRMWARE, vm, 60)
     assert outcome.verdict.clean and outcome.verdict.pending <= 3

@@ -6,14 +6,9 @@ import random
 import pytest
 
 from host_sim.world import ROOT
-from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
+from tests.e2e.simulation import FIRMWARE, program, simulate
 
 BOARD = ROOT / "boards" / "esp32_flash_ring.py"
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 def test_an_outage_with_power_cuts_costs_nothing(vm):

@@ -5,13 +5,7 @@ import asyncio
 import pytest
 
 from host_sim.world import ROOT, World
-from tests.e2e.simulation import VMS, program, simulate
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
-
+from tests.e2e.simulation import program, simulate
 
 BUSY_WAIT = """
 import network, time

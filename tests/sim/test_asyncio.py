@@ -6,13 +6,8 @@ import ast
 
 import pytest
 
-from tests.e2e.simulation import VMS, program, simulate
+from tests.e2e.simulation import program, simulate
 from tests.sim.asyncio_bench import printer
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 @pytest.fixture

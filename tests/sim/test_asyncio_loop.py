@@ -8,13 +8,8 @@ import gc
 import pytest
 
 from host_sim.world import World
-from tests.e2e.simulation import BOARD, VMS, program, simulate
+from tests.e2e.simulation import BOARD, program, simulate
 from tests.sim.asyncio_bench import HEAD, printer
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 @pytest.fixture

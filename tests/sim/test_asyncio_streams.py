@@ -7,14 +7,8 @@ import asyncio
 import pytest
 
 from host_sim.world import VIRTUAL_GATEWAY
-from tests.e2e.simulation import VMS
 from tests.sim.asyncio_bench import CONNECT, printer
 from tests.sim.tls_bench import Bench
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 @pytest.fixture

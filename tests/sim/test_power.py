@@ -4,13 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.e2e.simulation import VMS, program, simulate
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
-
+from tests.e2e.simulation import program, simulate
 
 CLEAN_UP = """
 import time

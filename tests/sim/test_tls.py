@@ -6,13 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.e2e.simulation import VMS
 from tests.sim.tls_bench import ADDRESS, Bench
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 @pytest.fixture

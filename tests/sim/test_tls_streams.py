@@ -10,13 +10,7 @@ import pytest
 
 from host_sim.authority import Authority
 from host_sim.tls_server import tls_factory
-from tests.e2e.simulation import VMS
 from tests.sim.tls_bench import Bench
-
-
-@pytest.fixture(params=VMS)
-def vm(request):
-    return request.param
 
 
 @pytest.fixture
