@@ -1,29 +1,6 @@
-"""Starts the Wi-Fi and does not wait for it: sampling begins at once, delivery when there is a network."""
+"""Keeps the Wi-Fi connected and waits for nothing: sampling begins at once, delivery when there is a network."""
 
-import json
+from plexus_mp.wifi import supervise
 
-import network
-
-
-def _credentials():
-    try:
-        with open("/plexus.json") as f:
-            wifi = json.load(f).get("wifi", {})
-    except (OSError, ValueError) as e:
-        print("boot: no Wi-Fi, /plexus.json cannot be read:", e)
-        return None, None
-    return wifi.get("ssid"), wifi.get("password")
-
-
-def _connect():
-    ssid, password = _credentials()
-    if not ssid:
-        print("boot: no Wi-Fi, /plexus.json has no wifi.ssid")
-        return
-    wlan = network.WLAN(network.STA_IF)
-    wlan.active(True)
-    if not wlan.isconnected():
-        wlan.connect(ssid, password)
-
-
-_connect()
+if supervise(tick_ms=500) is None:
+    print("boot: no Wi-Fi, /plexus.json has no wifi with ssid and password")

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .gateway import Action, Fate, Post, Reply
+from .gateway import Action, Fate, Frame, Hello, Late, Post, Reply, Request, Say, Upgrade
+from .gateway.device_session import REDIS_REASON, REDIS_UNAVAILABLE, TRY_AGAIN_LATER
+from .gateway.device_socket import POLICY_VIOLATION
 
 # What a status of the Plexus gateway comes with (ingest.go); others are what a proxy may say.
 _BODIES = {
@@ -21,12 +23,13 @@ _BODIES = {
 
 @dataclass
 class Rule:
-    """One way to answer: `status`, `dropped`, or a fate; `before` the request is looked at or after its commit."""
+    """One way to answer requests of the kind `of`: `before` they are looked at, or after their commit."""
 
     before: bool
     action: Action
     delay_s: float = 0.0
     left: int | None = None  # requests; None: until it is removed
+    of: type[Request] = Post
 
 
 class ScriptedAnswers:
@@ -48,17 +51,18 @@ class ScriptedAnswers:
 
         return remove
 
-    async def before(self, post: Post) -> Action:
-        self.posts += 1
-        self.on_post(self.posts)
-        return await self._decide(True)
+    async def before(self, request: Request) -> Action:
+        if isinstance(request, Post):
+            self.posts += 1
+            self.on_post(self.posts)
+        return await self._decide(True, request)
 
-    async def after_commit(self, post: Post, reply: Reply) -> Action:
-        return await self._decide(False)
+    async def after_commit(self, request: Request, reply: Reply | None) -> Action:
+        return await self._decide(False, request)
 
-    async def _decide(self, before: bool) -> Action:
+    async def _decide(self, before: bool, request: Request) -> Action:
         for rule in self._rules:
-            if rule.before == before:
+            if rule.before == before and type(request) is rule.of:
                 self._use(rule)
                 await asyncio.sleep(rule.delay_s)
                 return rule.action
@@ -97,3 +101,75 @@ def rule_for(answer: str, status: int, count: int | None, delay_s: float) -> Rul
 
 
 ANSWERS = ("status", "dropped", "captive_portal", "hang", "reset", "lost", "slow")
+
+
+def _refused_hello(message: dict[str, str]) -> Say:
+    return Say({"type": "error", **message}, close=POLICY_VIOLATION, reason="auth failed")
+
+
+# device.go's refusals, and the plan's, of which no more than the word is known.
+_HELLOS = {
+    "invalid_key": _refused_hello({"message": "Invalid API key"}),
+    "no_write_scope": _refused_hello({"message": "API key lacks write scope"}),
+    "streaming_requires_plan": _refused_hello(
+        {"code": "streaming_requires_plan", "message": "streaming_requires_plan"}
+    ),
+}
+
+
+def connect_rule_for(answer: str, status: int, count: int | None, delay_s: float) -> Rule:
+    """A rule for devices that open a WebSocket, by the name that scenario files use."""
+    if answer in _HELLOS:
+        return Rule(True, _HELLOS[answer], delay_s, count, Hello)
+    if answer == "status":
+        return Rule(True, refusal(status), delay_s, count, Upgrade)
+    if answer == "slow":
+        return Rule(True, None, delay_s, count, Hello)
+    fates = {"hang": (Fate.HANG, Hello), "hang_upgrade": (Fate.HANG, Upgrade), "reset": (Fate.ABORT, Hello)}
+    if answer in fates:
+        fate, of = fates[answer]
+        return Rule(True, fate, delay_s, count, of)
+    raise ValueError(f"unknown answer {answer!r}")
+
+
+CONNECT_ANSWERS = (*_HELLOS, "status", "slow", "hang", "hang_upgrade", "reset")
+
+_LIMITS = {"rate_limited": "RATE_LIMITED", "source_limit": "SOURCE_LIMIT", "device_limit": "DEVICE_LIMIT"}
+_REDIS = Say(REDIS_UNAVAILABLE, close=TRY_AGAIN_LATER, reason=REDIS_REASON)
+
+
+def frame_rule_for(answer: str, count: int | None, delay_s: float) -> Rule:
+    """A rule for telemetry frames, by the name that scenario files use."""
+    if answer in _LIMITS:
+        said = Say({"type": "error", "code": _LIMITS[answer]}, with_seq=True)
+        return Rule(True, said, delay_s, count, Frame)
+    if answer in ("late", "gathered"):
+        return Rule(False, Late(delay_s, answer == "gathered"), 0.0, count, Frame)
+    found = {
+        "redis_unavailable": (True, _REDIS),
+        "slow": (True, None),
+        "hang": (True, Fate.HANG),
+        "reset": (True, Fate.ABORT),
+        "unacknowledged": (False, Fate.HANG),
+        "lost": (False, Fate.ABORT),
+    }
+    if answer in found:
+        before, action = found[answer]
+        return Rule(before, action, delay_s, count, Frame)
+    raise ValueError(f"unknown answer {answer!r}")
+
+
+FRAME_ANSWERS = (
+    *_LIMITS,
+    "redis_unavailable",
+    "slow",
+    "hang",
+    "reset",
+    "unacknowledged",
+    "late",
+    "gathered",
+    "lost",
+)
+
+# With these the delay itself is the fault.
+DELAYED_ANSWERS = ("slow", "late", "gathered")

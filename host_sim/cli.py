@@ -172,7 +172,12 @@ def gateway(host: str, port: int, store: str, api_key: str | None, generation: s
 @click.option("--size", type=_BYTES, help="Bytes of the ring; default: to the end of the image.")
 @click.option("--all", "settled_too", is_flag=True, help="List what is delivered, too.")
 @click.option("--send", "url", help="Deliver what waits to the gateway at this URL, key in PLEXUS_API_KEY.")
-@click.option("--source-id", help="Whose readings they are, for --send.")
+@click.option("--source-id", help="Whose those readings are that do not tell it, for --send.")
+@click.option(
+    "--precision",
+    type=click.Choice(["single", "double"]),
+    help="Of the board's floats; default: double if anything in the ring shows it.",
+)
 def ring(
     image: Path,
     sector_bytes: int,
@@ -181,15 +186,14 @@ def ring(
     settled_too: bool,
     url: str | None,
     source_id: str | None,
+    precision: str | None,
 ) -> None:
     """What the ring in IMAGE, the dumped flash of a board, still holds: a summary, then a line of JSON for each
     reading that waits."""
     target = _target(url, "--send")
-    if target is not None and not source_id:
-        raise ValueError("--send needs --source-id: flash does not tell whose readings they are")
-    found = RingImage(cut_out(image.read_bytes(), sector_bytes, offset, size), sector_bytes)
+    found = RingImage(cut_out(image.read_bytes(), sector_bytes, offset, size), sector_bytes, precision)
     print(json.dumps(found.summary()))
-    if target is None or source_id is None:
+    if target is None:
         for point in found.points if settled_too else found.waiting:
             print(point.line())
         return

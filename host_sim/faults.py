@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .answers import ANSWERS, rule_for
+from . import gateway_faults
+from .answers import ANSWERS, CONNECT_ANSWERS, FRAME_ANSWERS
 from .board import i2c
 from .board.flash_faults import BAD_KINDS, ERASE_TEARS, PROGRAM_TEARS
 
@@ -131,49 +132,16 @@ def _latency(world: World, placement: Placement, settings: Settings) -> Undo:
     return placement.holds.begin("latency", lambda: (path.up_us, path.down_us, path.jitter_us), put, times)
 
 
-def _evict(world: World, placement: Placement, settings: Settings) -> None:
-    """The gateway drops all its connections without a word, as when a second device takes the name."""
-    world.abort_connections()
-
-
 # the gateway
 
 
-def _gateway(world: World, placement: Placement, settings: Settings) -> Undo:
-    rule = rule_for(settings["answer"], settings["status"], settings["count"], settings["delay_ms"] / 1000)
-    return world.answers.add(rule)
-
-
-def _restart(world: World, placement: Placement, settings: Settings) -> Undo:
-    def put(runs: bool) -> None:
-        if runs:
-            world.restart_gateway()
-        else:
-            world.stop_gateway()
-
-    return world.holds.begin("gateway", lambda: world.gateway_runs, put, False)
-
-
-def _gateway_clock(world: World, placement: Placement, settings: Settings) -> Undo:
-    jump_ms = int(settings["jump_s"] * 1000)
-    world.gateway_skew_ms += jump_ms
-
-    def back() -> None:
-        world.gateway_skew_ms -= jump_ms
-
-    return back
-
-
-def _tls(world: World, placement: Placement, settings: Settings) -> Undo:
-    """What the gateway presents on its TLS port, to connections that begin from now on."""
-    tls = world.serve_tls()
-
-    def put(shown: tuple[Any, str]) -> None:
-        tls.identity, tls.mode = shown
-
-    shown = (getattr(world.identities, settings["certificate"]), settings["mode"])
-    return world.holds.begin("tls", lambda: (tls.identity, tls.mode), put, shown)
-
+_DELAY = Key("number", None, maximum=3_600_000)
+_COUNTED = {
+    "count": Key("count"),
+    "delay_ms": Key("number", 0.0, maximum=3_600_000),
+    "for": _FOR,
+}
+_ANSWERED = {"status": Key("count", 503, minimum=400, maximum=599), **_COUNTED}
 
 _CERTIFICATES = ("good", "expired", "not_yet_valid", "wrong_host", "other_ca", "self_signed")
 
@@ -291,20 +259,33 @@ FAULTS: dict[str, Fault] = {
         {name: Key("number", 0.0, maximum=60_000) for name in ("up_ms", "down_ms", "jitter_ms")}
         | {"for": _FOR},
     ),
-    "evict": Fault(_evict, needs=GATEWAY),
+    "evict": Fault(gateway_faults.evict, needs=GATEWAY),
     "gateway": Fault(
-        _gateway,
-        {
-            "answer": Key("text", "status", ANSWERS),
-            "status": Key("count", 503, minimum=400, maximum=599),
-            "count": Key("count"),
-            "delay_ms": Key("number", 0.0, maximum=3_600_000),
-            "for": _FOR,
-        },
+        gateway_faults.answer,
+        {"answer": Key("text", "status", ANSWERS), **_ANSWERED},
         GATEWAY,
     ),
+    "ws_connect": Fault(
+        gateway_faults.connect_answer,
+        {"answer": Key("text", "invalid_key", CONNECT_ANSWERS), **_ANSWERED, "delay_ms": _DELAY},
+        GATEWAY,
+    ),
+    "ws_frame": Fault(
+        gateway_faults.frame_answer,
+        {"answer": Key("text", "rate_limited", FRAME_ANSWERS), **_COUNTED, "delay_ms": _DELAY},
+        GATEWAY,
+    ),
+    "ws_goodbye": Fault(
+        gateway_faults.goodbye,
+        {"socket": Key("text", "closed", ("closed", "left_open")), "for": _FOR},
+        GATEWAY,
+    ),
+    "ws_second_device": Fault(gateway_faults.second_device, needs=GATEWAY),
+    "generation": Fault(
+        gateway_faults.generation, {"to": Key("text", "aug", ("aug", "oct")), "for": _FOR}, GATEWAY
+    ),
     "tls": Fault(
-        _tls,
+        gateway_faults.tls,
         {
             "certificate": Key("text", "good", _CERTIFICATES),
             "mode": Key("text", "tls", ("tls", "plain", "stall")),
@@ -312,9 +293,9 @@ FAULTS: dict[str, Fault] = {
         },
         VIRTUAL,
     ),
-    "gateway_restart": Fault(_restart, {"for": Key("time", 5.0)}, GATEWAY),
+    "gateway_restart": Fault(gateway_faults.restart, {"for": Key("time", 5.0)}, GATEWAY),
     "gateway_clock": Fault(
-        _gateway_clock, {"jump_s": Key("number", None, (), -1e10, 1e10, True), "for": _FOR}, GATEWAY
+        gateway_faults.clock, {"jump_s": Key("number", None, (), -1e10, 1e10, True), "for": _FOR}, GATEWAY
     ),
     "power": Fault(
         _power,

@@ -70,11 +70,16 @@ class Row:
 
 
 _SUMS = ["accepted", "stored", "pending", "lost", "duplicates", "resent", "dropped", "rejected", "miscounted"]
+_SUMS += ["at_cut"]
 
 
 @dataclass
 class Verdict:
-    """The comparison. `spurious` and `missing` hold the rows and readings that were not matched."""
+    """The comparison. `spurious` and `missing` hold the rows and readings that were not matched.
+
+    `at_cut` readings were in the page that the board file allows when the power went, and went with it; the
+    oldest had been there for `at_cut_ms`.
+    """
 
     accepted: int = 0
     stored: int = 0
@@ -85,7 +90,9 @@ class Verdict:
     dropped: int = 0
     rejected: int = 0
     miscounted: int = 0
+    at_cut: int = 0
     time_error_ms: int = 0
+    at_cut_ms: int = 0
     missing: list[Reading] = field(default_factory=list)
     spurious: list[Row] = field(default_factory=list)
 
@@ -94,6 +101,7 @@ class Verdict:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.time_error_ms = max(self.time_error_ms, other.time_error_ms)
+        self.at_cut_ms = max(self.at_cut_ms, other.at_cut_ms)
         self.missing += other.missing
         self.spurious += other.spurious
 
@@ -113,21 +121,47 @@ class Journal:
         self.accepted: list[Reading] = []
         self.maybe: list[Reading] = []
         self._open: list[list[Reading]] = []
+        self._page: list[Reading] = []  # in the order in which they go to the ring, those of open calls too
+        self._at_cut: dict[int, int] = {}  # Unix ms of the cut, by the id of a reading that was in the page
 
-    def begin(self, true_ms: int, method: str, arguments: Any) -> None:
-        """`arguments`: positional and named ones, or their `repr`."""
-        self._open.append(_readings(true_ms, method, arguments))
+    def begin(self, true_ms: int, method: str, arguments: Any, paged: bool = False) -> None:
+        """`arguments`: positional and named ones, or their `repr`. `paged`: they wait in RAM for a `commit`."""
+        readings = _readings(true_ms, method, arguments)
+        self._open.append(readings)
+        if paged:
+            self._page += readings
 
     def end(self, accepted: bool) -> None:
         readings = self._open.pop()
         if accepted:
             self.accepted += readings
+        elif self._page:
+            refused = set(map(id, readings))
+            self._page = [reading for reading in self._page if id(reading) not in refused]
 
-    def cut(self) -> None:
-        """The power went: what was being sent may be stored or not."""
+    def commit(self, points: int) -> None:
+        """The oldest `points` of the page outlive a power cut from now on."""
+        del self._page[:points]
+
+    def cut(self, true_ms: int) -> None:
+        """The power went: what was being sent, or was in the page, may be stored or not."""
         for readings in self._open:
             self.maybe += readings
         self._open.clear()
+        self._at_cut.update((id(reading), true_ms) for reading in self._page)
+        self._page.clear()
+
+    def sure(self) -> list[Reading]:
+        """Accepted readings that no cut excuses."""
+        return [reading for reading in self.accepted if id(reading) not in self._at_cut]
+
+    def at_cut(self) -> list[Reading]:
+        """Accepted readings that were in the page when the power went."""
+        return [reading for reading in self.accepted if id(reading) in self._at_cut]
+
+    def age_ms(self, reading: Reading) -> int:
+        """For how long one of `at_cut` had been in the page."""
+        return self._at_cut[id(reading)] - reading.true_ms
 
 
 def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
@@ -176,28 +210,56 @@ def compare(
     they claim beyond the readings that are missing is `miscounted`.
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
+    at_cut, unsure = _match_rows(verdict, journal, rows)
+    held = list(held)
+    unstored = len(verdict.missing) + len(at_cut)
+    verdict.missing = _without_held(verdict.missing, held)
+    at_cut = _without_held(at_cut, held)
+    verdict.pending = unstored - len(verdict.missing) - len(at_cut)
+    verdict.at_cut_ms = max((journal.age_ms(reading) for reading in at_cut), default=0)
+    given_up = dropped + rejected
+    verdict.lost = max(0, len(verdict.missing) - given_up)
+    excess = max(0, given_up - len(verdict.missing))
+    # What was written while the power went may have been given up later.
+    verdict.at_cut = max(0, len(at_cut) - excess)
+    verdict.miscounted = max(0, excess - len(at_cut) - unsure)
+    return verdict
+
+
+def _match_rows(verdict: Verdict, journal: Journal, rows: Iterable[Row]) -> tuple[list[Reading], int]:
+    """Put what is missing and what is spurious into `verdict`.
+
+    The readings without a row that were in the page at a cut, and how many that were being sent.
+    """
     by_key: dict[Any, list[Row]] = defaultdict(list)
     guessed: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         (guessed if row.guessed else by_key)[row.key()].append(row)
         verdict.stored += 1
-    sure = _grouped(journal.accepted)
-    maybe = _grouped(journal.maybe)
-    for key in by_key.keys() | sure.keys() | guessed.keys():
-        missing, spurious, error_ms = _match(sure.get(key, []), by_key.get(key, []))
-        missing, unmatched = _match_guessed(missing, guessed.get(key, []))
-        spurious += unmatched
+    sure, at_cut, maybe = map(_grouped, (journal.sure(), journal.at_cut(), journal.maybe))
+    gone: list[Reading] = []
+    unsure = 0
+    for key in by_key.keys() | guessed.keys() | sure.keys() | at_cut.keys() | maybe.keys():
+        spurious, guesses = by_key.get(key, []), guessed.get(key, [])
+        missing, spurious, guesses, error_ms = _match_both(sure.get(key, []), spurious, guesses)
+        gone_here, spurious, guesses, _ = _match_both(at_cut.get(key, []), spurious, guesses)
+        unsure_here, spurious, guesses, _ = _match_both(maybe.get(key, []), spurious, guesses)
         verdict.missing += missing
-        verdict.spurious += _match(maybe.get(key, []), spurious)[1]
+        verdict.spurious += spurious + guesses
         verdict.time_error_ms = max(verdict.time_error_ms, error_ms)
+        gone += gone_here
+        unsure += len(unsure_here)
     verdict.duplicates = len(verdict.spurious)
-    unstored = len(verdict.missing)
-    verdict.missing = _without_held(verdict.missing, held)
-    verdict.pending = unstored - len(verdict.missing)
-    given_up = dropped + rejected
-    verdict.lost = max(0, len(verdict.missing) - given_up)
-    verdict.miscounted = max(0, given_up - len(verdict.missing))
-    return verdict
+    return gone, unsure
+
+
+def _match_both(
+    readings: list[Reading], rows: list[Row], guessed: list[Row]
+) -> tuple[list[Reading], list[Row], list[Row], int]:
+    """`_match`, then what is missing with rows of which the device guessed the time."""
+    missing, spurious, error_ms = _match(readings, rows)
+    missing, unmatched = _match_guessed(missing, guessed)
+    return missing, spurious, unmatched, error_ms
 
 
 def _grouped(readings: list[Reading]) -> dict[Any, list[Reading]]:

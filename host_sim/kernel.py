@@ -12,7 +12,7 @@ import gc
 import selectors
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import greenlet
 
@@ -20,7 +20,6 @@ from .guard import guarded
 
 _T = TypeVar("_T")
 
-_FOREVER_S = 1e12
 # A run makes many short-lived objects and few cycles: looking for cycles less often saves a tenth.
 _GC_OBJECTS = 50_000
 
@@ -42,6 +41,23 @@ class _VirtualSelector(selectors.DefaultSelector):
         return []
 
 
+class Clock(Protocol):
+    """True time since the start, as an attribute: boards look at it all the time."""
+
+    @property
+    def now_us(self) -> int: ...
+
+
+class _RealClock:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._time = loop.time
+        self.start_s = loop.time()
+
+    @property
+    def now_us(self) -> int:
+        return int((self._time() - self.start_s) * 1e6 + 0.5)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio loop whose time is a number; real files and sockets are never looked at."""
 
@@ -59,12 +75,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now_s = now_s
         self.now_us = int(now_s * 1e6 + 0.5)
 
-    def next_event_s(self) -> float:
-        """When the loop has something to do next, in its own seconds."""
-        if self._ready:  # type: ignore[attr-defined]
-            return self.now_s
+    def skip_to(self, at_us: int) -> bool:
+        """Jump to `at_us` when nothing happens before; False when somebody else has a turn first."""
+        at_s = at_us / 1e6
         scheduled = self._scheduled  # type: ignore[attr-defined]
-        return scheduled[0]._when if scheduled else _FOREVER_S
+        if self._ready or (scheduled and scheduled[0]._when <= at_s):  # type: ignore[attr-defined]
+            return False
+        self.now_s, self.now_us = at_s, at_us
+        return True
+
+
+def _never(at_us: int) -> bool:
+    """Real time cannot be skipped."""
+    return False
 
 
 class Kernel:
@@ -79,7 +102,10 @@ class Kernel:
         self._virtual = VirtualLoop() if virtual else None
         self.loop: asyncio.AbstractEventLoop = self._virtual or asyncio.new_event_loop()
         self.epoch_ms = epoch_ms if epoch_ms is not None else time.time_ns() // 1_000_000
-        self._start_s = self.loop.time()
+        real = _RealClock(self.loop)
+        self._start_s = real.start_s
+        self.clock: Clock = self._virtual or real
+        self.skip_to = self._virtual.skip_to if self._virtual else _never
         self.running: Fibre | None = None
         self.calls = 0  # by all firmware: what the guard takes for a sign of life
 
@@ -99,21 +125,11 @@ class Kernel:
 
     def now_us(self) -> int:
         """True time since the start, in microseconds."""
-        if self._virtual is not None:
-            return self._virtual.now_us
-        return int((self.loop.time() - self._start_s) * 1e6 + 0.5)
+        return self.clock.now_us
 
     def unix_ms(self) -> int:
         """What a perfect clock would show."""
         return self.epoch_ms + self.now_us() // 1000
-
-    def skip_to(self, at_us: int) -> bool:
-        """Jump to `at_us` when nothing happens before; False when somebody else has a turn first."""
-        loop = self._virtual
-        if loop is None or loop.next_event_s() <= at_us / 1e6:
-            return False
-        loop.set_now_s(at_us / 1e6)
-        return True
 
     def call_at(self, at_us: int, callback: Callable[[], object]) -> asyncio.TimerHandle:
         return self.loop.call_at(self._start_s + at_us / 1e6, callback)
@@ -133,6 +149,7 @@ class Fibre:
         self, kernel: Kernel, function: Callable[[], object], hangs: Callable[[], None] = lambda: None
     ) -> None:
         self._kernel = kernel
+        self._skip_to = kernel.skip_to
         self.hangs = hangs  # called when it computes and computes; abandon it there
         self._greenlet = greenlet.greenlet(function)
         self._handle: asyncio.Handle | None = None
@@ -154,7 +171,7 @@ class Fibre:
     def park(self, until_us: int | None = None) -> None:
         """From inside: give way until `wake`, or until `until_us` of true time."""
         if until_us is not None:
-            if self._kernel.skip_to(until_us):
+            if self._skip_to(until_us):
                 return
             self._handle = self._kernel.call_at(until_us, self._resume)
         self._parked = True

@@ -3,54 +3,122 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plexus_mp.blocks import RamBlocks
-from plexus_mp.decoder import Decoder, count_points
-from plexus_mp.flashring import FlashRing
-from plexus_mp.ring import HEADER_BYTES
+from plexus_mp.decoder import Decoder
+from plexus_mp.mount import mount
+from plexus_mp.ring import HEADER_BYTES, MAGIC, Ring, crc24
 
 from .journal import Row
 
 _POINT_MAX_BYTES = 1 << 17
+_ALIGN_LOG2_MAX = 8
+# Kinds of points, as in docs/flash-format.md.
+_FLOATS_32 = (0x20, 0x30)
+_FLOAT64 = 0x40
 
 
-def flash_ring(image: bytes, sector_bytes: int) -> Any:
+class _Image(RamBlocks):
+    """Sectors of flash."""
+
+    volatile = False
+
+
+def sequence(header: bytes) -> int:
+    """The sequence number in the header of a sector, 0 when it is none."""
+    good = int.from_bytes(header[:2], "little") == MAGIC and header[2] <= _ALIGN_LOG2_MAX
+    sealed = int.from_bytes(header[HEADER_BYTES - 3 : HEADER_BYTES], "big")
+    if not good or crc24(0, header, 0, HEADER_BYTES - 3) != sealed:
+        return 0
+    return int.from_bytes(header[5:9], "little")
+
+
+def _align(image: bytes, sector_bytes: int) -> int:
+    """The unit of programming that the first header found tells."""
+    for sector in range(0, len(image), sector_bytes):
+        for at in (sector, sector + HEADER_BYTES):
+            if sequence(header := image[at : at + HEADER_BYTES]):
+                return 1 << header[2]
+    return 1
+
+
+def ring_of(image: bytes, sector_bytes: int, in_ram: bool = False) -> Any:
     """The ring whose sectors `image` holds, mounted on a copy."""
-    blocks: Any = RamBlocks(len(image), sector_bytes)
+    make: Any = RamBlocks if in_ram else _Image
+    blocks = make(len(image), sector_bytes)
     blocks._mem[:] = image
-    return FlashRing(blocks, min(sector_bytes - 116, 16383), count_points)  # the largest commit there can be
+    align = _align(image, sector_bytes)
+    ring = Ring(blocks, 64, align)  # mounting tells how large commits may be
+    mount(ring)
+    return ring
 
 
 def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ram: bool) -> Iterator[Row]:
     """Every point in every readable commit, settled or not; `zero_ms` is the Unix time of each boot's uptime 0."""
-    ring = flash_ring(image, sector_bytes)
-    if in_ram:  # such a ring keeps no marks, and fills its sectors to the end
-        ring._head_off = sector_bytes
-        ring._end_of = lambda sequence: sector_bytes
-    for sequence in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
-        yield from _sector(ring, sequence, sector_bytes, zero_ms)
-
-
-def _sector(ring: Any, sequence: int, sector_bytes: int, zero_ms: Mapping[int, int]) -> Iterator[Row]:
-    buf = memoryview(bytearray(sector_bytes))
-    out = bytearray(_POINT_MAX_BYTES)
-    decoder = Decoder()
-    offset = HEADER_BYTES
-    while n := ring.read(sequence, offset, buf):
-        decoder.zero_ms = zero_ms.get(ring.read_boot, 0)
-        if ring.damaged:
-            ring.damaged = False
-            decoder.lose_time()
-        decoder.load(buf, ring.payload_at, n)
-        while decoder.more:
-            if not decoder.sure:
-                decoder.skip()
-                continue
-            end = decoder.next_json(out, 0, len(out))
-            point = json.loads(out[:end])
+    ring = ring_of(image, sector_bytes, in_ram)
+    for seq in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
+        for decoder in walk(ring, seq, Decoder()):
+            decoder.zero_ms = zero_ms.get(decoder.boot, 0)
+            point = json.loads(point_json(decoder))
             yield Row(
                 point["class"], point["metric"], point["value"], point.get("tags", {}), point["timestamp"]
             )
-        offset = ring.next_off
+
+
+class SingleDecoder(Decoder):
+    """Prints float32 as a board does that has no other floats: in as few digits as tell it from its neighbours."""
+
+    def _value(self) -> bytes:
+        text: bytes = Decoder._value(self)
+        return shortest(float(text)) if self._kind in _FLOATS_32 else text
+
+
+def shortest(value: float) -> bytes:
+    """The double with the fewest digits that is `value` when it is rounded to float32."""
+    for digits in range(6, 9):
+        text = f"{value:.{digits}g}"
+        if single(float(text)) == value:
+            break
+    else:
+        text = f"{value:.9g}"
+    return repr(float(text)).encode()
+
+
+def single(value: float) -> float:
+    """`value` rounded to float32; infinite beyond its range."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return float("inf")
+
+
+def is_single(decoder: Any) -> bool:
+    """Whether a board without doubles could have had the value that `decoder` stands on."""
+    if decoder._kind != _FLOAT64:
+        return True
+    value = float(decoder._value())
+    return single(value) == value
+
+
+def walk(ring: Any, seq: int, decoder: Decoder) -> Iterator[Decoder]:
+    """`decoder` stands on each point of a sector in turn; `ring.at_off` is where its commit begins."""
+    decoder.reset()
+    ring.next_off = ring.first
+    while True:
+        ring.at_off = ring.next_off
+        n = ring.read(seq, ring.next_off)
+        if not n:
+            return
+        decoder.load(ring.buf, ring.at, n, ring.damaged)
+        ring.damaged = False
+        while decoder.more:
+            yield decoder
+            decoder.advance()
+
+
+def point_json(decoder: Decoder) -> bytes:
+    out = bytearray(_POINT_MAX_BYTES)
+    return bytes(out[: decoder.write(out, 0, len(out))])

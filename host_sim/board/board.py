@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..guard import FirmwareHangs
@@ -13,7 +13,7 @@ from ..kernel import Fibre, Kernel
 from . import net
 from .clocks import Clocks, Timers
 from .config import BoardConfig
-from .files import BoardFiles
+from .files import BLOCK_BYTES, BLOCKS, BoardFiles
 from .flash import Flash
 from .i2c import I2CBus
 from .net import Dialer, NetStack
@@ -40,11 +40,14 @@ RESET_SOFT = 5  # machine.reset(): the IDF's software reset
 class Recorder(Protocol):
     """Hears of every reading that the firmware hands to the library."""
 
-    def begin(self, board: Board, method: str, arguments: Any) -> None: ...
+    def begin(self, board: Board, method: str, arguments: Any, paged: bool) -> None: ...
     def end(self, board: Board, accepted: bool) -> None: ...
+    def commit(self, board: Board, points: int) -> None: ...
     def cut(self, board: Board) -> None: ...
-    def client(self, board: Board, source_id: str, partition: str, boot: int, uptime_ms: int) -> None: ...
-    def ring(self, board: Board, sector_bytes: int, memory: bytes, dropped: int, rejected: int) -> None: ...
+    def client(self, board: Board, source_id: str, place: str, boot: int, uptime_ms: int) -> None: ...
+    def ring(
+        self, board: Board, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int
+    ) -> None: ...
 
 
 class Vm(Protocol):
@@ -60,7 +63,7 @@ class Vm(Protocol):
 class Board:
     """A board on `kernel`: `power_on` boots the firmware in `vm`, `power_off` ends it where it stands.
 
-    The firmware reaches the hardware through `call(operation, arguments)`.
+    The firmware reaches the hardware through what `bind` gives for an operation.
     """
 
     def __init__(
@@ -74,10 +77,11 @@ class Board:
         recorder: Recorder | None = None,
     ) -> None:
         self.kernel = kernel
+        self._clock = kernel.clock
         self.config = config
         self.rng = rng
         self.console = console
-        self.files = BoardFiles()
+        self.files = BoardFiles(config.files_bytes // BLOCK_BYTES or BLOCKS)
         self.flash = self._make_flash()
         self.i2c = I2CBus()
         self.clocks = Clocks(config)
@@ -101,12 +105,11 @@ class Board:
         self._fibre: Fibre | None = None
         self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
         self._turn_us = 0
-        self._operations = {
-            name: (function, name.startswith(_FREE)) for name, function in operations(self).items()
-        }
+        self._operations = operations(self)
 
     def _make_flash(self) -> Flash:
-        flash = Flash(self.config.flash_bytes, rng=random.Random(self.rng.getrandbits(64)))
+        rng = random.Random(self.rng.getrandbits(64))
+        flash = Flash(self.config.flash_bytes, granularity=self.config.page_bytes, rng=rng)
         for partition in self.config.partitions:
             if partition.encrypted:
                 flash.encrypt(partition.offset, partition.size)
@@ -234,16 +237,20 @@ class Board:
 
     def now_us(self) -> int:
         """True time, with what the calls since the last turn have cost."""
-        return self.kernel.now_us() + self._lag_us
+        return self._clock.now_us + self._lag_us
 
     def spend(self, us: int) -> None:
         """The hardware is busy for `us`, and the firmware with it; in real time it takes what it takes."""
         if self.kernel.virtual:
             self._lag_us += us
             if self._lag_us >= _TURN_US:
-                end_us = self.now_us()
-                while self.now_us() < end_us or self._lag_us:  # what wakes the board does not end it
-                    self.park(end_us)
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Let the kernel know of the time that calls have cost; what wakes the board does not end it."""
+        end_us = self.now_us()
+        while self.now_us() < end_us or self._lag_us:
+            self.park(end_us)
 
     def wake(self) -> None:
         if self._fibre is not None:
@@ -254,7 +261,7 @@ class Board:
         assert self._fibre is not None
         self._lag_us = 0
         self._fibre.park(until_us)
-        self._turn_us = self.kernel.now_us()
+        self._turn_us = self._clock.now_us
 
     def wait(self, done: Callable[[], bool], timeout_us: int | None) -> bool:
         """Block the firmware until `done()`, at most `timeout_us`; whether it was done."""
@@ -268,38 +275,55 @@ class Board:
     def sleep_until(self, end_us: int) -> bool:
         """Sleep until `end_us` or the next timer; True at the end."""
         while True:
-            now_us = self.now_us()
+            now_us = self._clock.now_us + self._lag_us
             if now_us >= end_us:
                 return True
             timer_us = self.timers.next_us
-            if timer_us is not None and timer_us <= now_us:
+            if timer_us is None or timer_us > end_us:
+                self.park(end_us)
+            elif timer_us > now_us:
+                self.park(timer_us)
+            else:
                 return False
-            self.park(end_us if timer_us is None else min(end_us, timer_us))
 
-    def call(self, operation: str, arguments: Sequence[Any]) -> tuple[Any, list[int] | None]:
-        """One call from the firmware into its hardware: the result, and the timers that are due, if any.
+    def bind(self, operation: str, on_due: Callable[[list[int]], None]) -> Callable[..., Any]:
+        """What the firmware calls for `operation`, with its arguments, and the result of which it gets.
 
-        Raises `OSError` with the number that the firmware shall see; then timers wait for the next call.
+        After it, `on_due` is given the timers that are due. It raises `OSError` with the number that the firmware
+        shall see; then timers wait for the next call. KeyError for an operation that no board has.
         """
-        self.kernel.calls += 1
-        function, free = self._operations[operation]
-        if operation in self._watched:
-            self._count_watched(operation)
-        if self.exhausted is not None:
-            self._meet_exhaustion(operation)
-        if not free:
-            if self.kernel.virtual:
-                self.spend(self.config.call_us)
-            elif self.kernel.now_us() - self._turn_us >= _TURN_US:
+        function = self._operations[operation]
+        kernel, clock, timers = self.kernel, self._clock, self.timers
+        free = operation.startswith(_FREE)
+        cost_us = self.config.call_us if kernel.virtual and not free else 0
+        gives_turns = not (kernel.virtual or free)
+
+        def ask(*arguments: Any) -> Any:
+            kernel.calls += 1
+            if self._watched:
+                self._count_watched(operation)
+            if self.exhausted is not None:
+                self._meet_exhaustion(operation)
+            self._lag_us += cost_us
+            if self._lag_us >= _TURN_US:
+                self._catch_up()
+            elif gives_turns and clock.now_us - self._turn_us >= _TURN_US:
                 self._give_turn()
-        result = function(*arguments)
-        due_us = self.timers.next_us
-        if due_us is None or due_us > self.now_us():
-            return result, None
-        return result, self.timers.take_due(self.now_us())
+            try:
+                result = function(*arguments)
+            except OSError as e:
+                if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
+                    e.errno, e.strerror = e.args[0], f"error {e.args[0]}"
+                raise
+            due_us = timers.next_us
+            if due_us is not None and due_us <= clock.now_us + self._lag_us:
+                on_due(timers.take_due(clock.now_us + self._lag_us))
+            return result
+
+        return ask
 
     def _count_watched(self, operation: str) -> None:
-        for entry in list(self._watched[operation]):
+        for entry in list(self._watched.get(operation, ())):
             entry[0] -= 1
             if entry[0] <= 0:
                 self._watched[operation].remove(entry)
@@ -308,7 +332,7 @@ class Board:
     def _meet_exhaustion(self, operation: str) -> None:
         """What allocates fails: buffers of the network stack with ENOMEM, Python objects with MemoryError."""
         if self.exhausted == "network" and operation in ("sockets.open", "sockets.connect", "sockets.send"):
-            raise OSError(net.ENOMEM)
+            raise OSError(net.ENOMEM, "ENOMEM")
         if self.exhausted == "python" and operation in _ALLOCATING:
             raise MemoryError
 

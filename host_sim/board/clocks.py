@@ -46,7 +46,8 @@ class Clocks:
         return self.uptime_us(now_us) + self._config.ticks_start_ms * 1000
 
     def ticks_ms(self, now_us: int) -> int:
-        return self.ticks_us(now_us) // 1000 % self._config.ticks_period_ms
+        uptime_us = int(self._uptime_us + (now_us - self._since_us) * self._rate)
+        return (uptime_us // 1000 + self._config.ticks_start_ms) % self._config.ticks_period_ms
 
     def rtc_us(self, now_us: int) -> int:
         """Microseconds since the board's epoch, as far as it knows."""

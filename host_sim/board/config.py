@@ -10,6 +10,15 @@ from typing import Any
 from .flash_cells import FLASH_BYTES, FLASH_BYTES_MAX, SECTOR_BYTES
 from .partitions import DEFAULT_PARTITIONS, Partition, parse_partitions
 
+ESP32 = "esp32"
+RP2 = "rp2"
+PORTS = (ESP32, RP2)  # each has a module of its own of that name
+# Raspberry Pi Pico W: PICO_FLASH_SIZE_BYTES of the pico-sdk's board header, and MICROPY_HW_FLASH_STORAGE_BYTES of
+# MicroPython's ports/rp2/boards/RPI_PICO_W: what `rp2.Flash()` covers, at the flash's end.
+RP2_FLASH_BYTES = 2 << 20
+RP2_STORAGE_BYTES = 848 << 10
+RP2_PAGE_BYTES = 256
+
 
 @dataclass
 class BoardConfig:
@@ -33,6 +42,14 @@ class BoardConfig:
     wifi_connect_ms: int = 1200
     flash_bytes: int = FLASH_BYTES
     partitions: tuple[Partition, ...] = DEFAULT_PARTITIONS
+    port: str = ESP32
+    storage_bytes: int = 0  # of an RP2, at the flash's end
+    files_bytes: int = next(p.size for p in DEFAULT_PARTITIONS if p.label == "vfs")
+
+    @property
+    def page_bytes(self) -> int:
+        """What the flash is programmed in multiples of."""
+        return RP2_PAGE_BYTES if self.port == RP2 else 1
 
 
 def load_board(path: Path) -> tuple[BoardConfig, str]:
@@ -50,15 +67,41 @@ def load_board(path: Path) -> tuple[BoardConfig, str]:
         config.machine = _typed(path, constants, "MACHINE", str)
     config.epoch_year = _typed(path, constants, "EPOCH_YEAR", int, config.epoch_year)
     config.virtual_timers = _typed(path, constants, "VIRTUAL_TIMERS", bool, config.virtual_timers)
-    _read_flash(path, constants, config)
+    config.port = _typed(path, constants, "PORT", str, RP2 if "Pico" in config.machine else ESP32)
+    if config.port == RP2:
+        _read_storage(path, constants, config)
+    elif config.port == ESP32:
+        _read_flash(path, constants, config)
+        config.files_bytes = sum(p.size for p in config.partitions if p.label == "vfs")
+    else:
+        raise ValueError(f"{path}: PORT must be one of {PORTS}, not {config.port!r}")
     return config, source
+
+
+def _read_storage(path: Path, constants: dict[str, Any], config: BoardConfig) -> None:
+    """FLASH_BYTES, STORAGE_BYTES of it for `rp2.Flash`, FILES_BYTES of those for the filesystem, by default all."""
+    config.partitions = ()
+    config.flash_bytes = _flash_bytes(path, constants, RP2_FLASH_BYTES)
+    config.storage_bytes = _typed(path, constants, "STORAGE_BYTES", int, RP2_STORAGE_BYTES)
+    config.files_bytes = _typed(path, constants, "FILES_BYTES", int, config.storage_bytes)
+    for name, value, most in (
+        ("STORAGE_BYTES", config.storage_bytes, config.flash_bytes),
+        ("FILES_BYTES", config.files_bytes, config.storage_bytes),
+    ):
+        if not 0 < value <= most or value % SECTOR_BYTES:
+            raise ValueError(f"{path}: {name} must be whole sectors, at most {most}")
+
+
+def _flash_bytes(path: Path, constants: dict[str, Any], default: int) -> int:
+    flash_bytes: int = _typed(path, constants, "FLASH_BYTES", int, default)
+    if not 0 < flash_bytes <= FLASH_BYTES_MAX or flash_bytes % SECTOR_BYTES:
+        raise ValueError(f"{path}: FLASH_BYTES must be whole sectors, at most {FLASH_BYTES_MAX}")
+    return flash_bytes
 
 
 def _read_flash(path: Path, constants: dict[str, Any], config: BoardConfig) -> None:
     """FLASH_BYTES and PARTITIONS; without them 4 MiB with MicroPython's table."""
-    config.flash_bytes = _typed(path, constants, "FLASH_BYTES", int, config.flash_bytes)
-    if not 0 < config.flash_bytes <= FLASH_BYTES_MAX or config.flash_bytes % SECTOR_BYTES:
-        raise ValueError(f"{path}: FLASH_BYTES must be whole sectors, at most {FLASH_BYTES_MAX}")
+    config.flash_bytes = _flash_bytes(path, constants, config.flash_bytes)
     if "PARTITIONS" in constants:
         try:
             config.partitions = parse_partitions(constants["PARTITIONS"], config.flash_bytes)

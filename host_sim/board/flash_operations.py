@@ -1,4 +1,4 @@
-"""What the firmware's `esp32.Partition` asks of the board's flash."""
+"""What the firmware's `esp32.Partition` and `rp2.Flash` ask of the board's flash."""
 
 from __future__ import annotations
 
@@ -83,3 +83,41 @@ def _aligned(offset: int, n: int, unit: int) -> None:
         raise OSError(*_INVALID_ARG)
     if n % unit:
         raise OSError(*_INVALID_SIZE)
+
+
+class Rp2Flash:
+    """The storage at the end of an RP2's flash; offsets are relative to its beginning.
+
+    A real board checks nothing here: what is wrong raises ValueError instead of damaging firmware or files.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._flash = board.flash
+        self._size = board.config.storage_bytes
+        self._files_bytes = board.config.files_bytes
+        self._start = board.config.flash_bytes - self._size
+
+    def size(self) -> int:
+        return self._size
+
+    def read(self, offset: int, n: int) -> bytes:
+        return self._flash.read(self._place(offset, n), n)
+
+    def program(self, offset: int, data: bytes) -> None:
+        """In whole pages of 256 bytes: what the pico-sdk's flash_range_program takes."""
+        self._flash.program(self._place(offset, len(data), True), data)
+
+    def erase(self, offset: int, n: int) -> None:
+        place = self._place(offset, n, True)
+        sector_bytes = self._flash.sector_bytes
+        if place % sector_bytes or n % sector_bytes:
+            raise ValueError(f"rp2.Flash: {n} bytes at {offset:#x} are not whole sectors")
+        for sector in range(place // sector_bytes, (place + n) // sector_bytes):
+            self._flash.erase(sector)
+
+    def _place(self, offset: int, n: int, change: bool = False) -> int:
+        if not 0 <= offset <= self._size - n:
+            raise ValueError(f"rp2.Flash: {n} bytes at {offset:#x} are beyond {self._size:#x}")
+        if change and offset < self._files_bytes:
+            raise ValueError(f"rp2.Flash: the filesystem lies at {offset:#x}")
+        return self._start + offset

@@ -10,7 +10,8 @@ from typing import Any
 
 from . import net
 from .board import RESET_DEEPSLEEP, RESET_SOFT, Board
-from .flash_operations import Partitions
+from .file_operations import Files
+from .flash_operations import Partitions, Rp2Flash
 from .tls import Tls
 
 RTC_MEMORY_MAX_BYTES = 2048  # MICROPY_HW_RTC_USER_MEM_MAX of MicroPython's ESP32 port
@@ -26,8 +27,9 @@ def table(board: Board) -> dict[str, Callable[..., Any]]:
         _Wifi(board),
         _Sockets(board),
         Tls(board),
-        _Files(board),
+        Files(board),
         Partitions(board),
+        Rp2Flash(board),
         _Host(board),
     ):
         prefix = type(group).__name__.strip("_").lower()
@@ -40,23 +42,25 @@ def table(board: Board) -> dict[str, Callable[..., Any]]:
 class _Time:
     def __init__(self, board: Board) -> None:
         self._board = board
+        self._clocks = board.clocks
+        self._now_us = board.now_us
 
     def ticks_ms(self) -> int:
-        return self._board.clocks.ticks_ms(self._board.now_us())
+        return self._clocks.ticks_ms(self._now_us())
 
     def ticks_us(self) -> int:
-        return self._board.clocks.ticks_us(self._board.now_us()) % (1 << 30)
+        return self._clocks.ticks_us(self._now_us()) % (1 << 30)
 
     def rtc_us(self) -> int:
-        return self._board.clocks.rtc_us(self._board.now_us())
+        return self._clocks.rtc_us(self._now_us())
 
     def set_rtc_us(self, rtc_us: int) -> None:
-        self._board.clocks.set_rtc_us(self._board.now_us(), rtc_us)
+        self._clocks.set_rtc_us(self._now_us(), rtc_us)
 
     def sleep(self, us: int, end_us: int | None) -> list[Any]:
         """Sleep `us`, or on until `end_us`: [end_us, whether it is over]. Timers end it early."""
         if end_us is None:
-            end_us = self._board.now_us() + self._board.clocks.true_us(us)
+            end_us = self._now_us() + self._clocks.true_us(us)
         return [end_us, self._board.sleep_until(end_us)]
 
     def idle(self) -> None:
@@ -74,6 +78,10 @@ class _Setup:
 
     def epoch_year(self) -> int:
         return self._board.config.epoch_year
+
+    def port(self) -> str:
+        """What the module is called that only this kind of board has."""
+        return self._board.config.port
 
 
 class _Machine:
@@ -154,8 +162,8 @@ class _Wifi:
     def active(self, on: bool | None) -> bool:
         return self._wifi.active(on)
 
-    def connect(self, ssid: str) -> None:
-        self._wifi.connect(ssid)
+    def connect(self, ssid: str | None, key: str | None) -> None:
+        self._wifi.connect(ssid, key)
 
     def disconnect(self) -> None:
         self._wifi.disconnect()
@@ -215,19 +223,26 @@ class _Sockets:
         self._net.note(b">", data[: sent[0]])
         return sent[0]
 
-    def recv(self, number: int, n: int) -> bytes:
+    def recv(self, number: int, n: int) -> bytes | None:
+        """b'' at the end; None when there is nothing yet and the socket does not block."""
         socket = self._net.stream(number)
-        found = [socket.recv(n)]
+        data = socket.recv(n)
+        if data is None:
+            if socket.timeout_us == 0:
+                return None
+            data = self._awaited(socket, n)
+        self._net.note(b"<", data)
+        return data
+
+    def _awaited(self, socket: net.Stream, n: int) -> bytes:
+        found: list[bytes | None] = [None]
 
         def some() -> bool:
-            if found[0] is None:
-                found[0] = socket.recv(n)
+            found[0] = socket.recv(n)
             return found[0] is not None
 
         self._wait(socket, some)
-        data = found[0] or b""
-        self._net.note(b"<", data)
-        return data
+        return found[0] or b""
 
     def _wait(self, socket: net.Stream, done: Callable[[], bool]) -> None:
         if done():
@@ -264,53 +279,33 @@ class _Sockets:
         self._net.close(number)
 
 
-class _Files:
-    def __init__(self, board: Board) -> None:
-        self._files = board.files
-
-    def read(self, path: str) -> bytes:
-        return self._files.read(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        self._files.write(path, data)
-
-    def stat(self, path: str) -> list[int]:
-        return list(self._files.stat(path))
-
-    def listdir(self, path: str) -> list[list[Any]]:
-        return [list(entry) for entry in self._files.listdir(path)]
-
-    def mkdir(self, path: str) -> None:
-        self._files.mkdir(path)
-
-    def remove(self, path: str) -> None:
-        self._files.remove(path)
-
-    def rename(self, old: str, new: str) -> None:
-        self._files.rename(old, new)
-
-
 class _Host:
     """What no board has: the simulator's own questions."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def begin(self, method: str, arguments: Any) -> None:
+    def begin(self, method: str, arguments: Any, paged: bool) -> None:
         if self._board.recorder:
-            self._board.recorder.begin(self._board, method, arguments)
+            self._board.recorder.begin(self._board, method, arguments, paged)
 
     def end(self, accepted: bool) -> None:
         if self._board.recorder:
             self._board.recorder.end(self._board, accepted)
 
-    def client(self, source_id: str, partition: str, boot: int, uptime_ms: int) -> None:
+    def commit(self, points: int) -> None:
         if self._board.recorder:
-            self._board.recorder.client(self._board, source_id, partition, boot, uptime_ms)
+            self._board.recorder.commit(self._board, points)
 
-    def ring(self, sector_bytes: int, memory: bytes, dropped: int, rejected: int) -> None:
+    def client(self, source_id: str, place: str, boot: int, uptime_ms: int) -> None:
         if self._board.recorder:
-            self._board.recorder.ring(self._board, sector_bytes, bytes(memory), dropped, rejected)
+            self._board.recorder.client(self._board, source_id, place, boot, uptime_ms)
+
+    def ring(self, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int) -> None:
+        if self._board.recorder:
+            self._board.recorder.ring(
+                self._board, sector_bytes, bytes(memory), bytes(page), dropped, rejected
+            )
 
     def reported(self) -> None:
         self._board.reported()

@@ -14,18 +14,23 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from .auth import Authenticator
+from .commands_api import CommandsApi
 from .conditions import Conditions, Script
 from .counters import Counters
 from .data_api import DataApi
+from .device_socket import DeviceSocket
+from .devices import Devices
 from .ingest import PATHS as INGEST_PATHS
 from .ingest import Ingest
+from .intake import Intake
 from .live import Live
 from .live_socket import LiveSocket
 from .page import Page
+from .presence import Presence
 from .read_api import TelemetryApi
 from .reading import Reading, json_response
 from .replies import Reply, send_reply
-from .settings import Settings
+from .settings import Generation, Settings
 from .store import Store
 
 _log = logging.getLogger("plexus.gateway")
@@ -56,29 +61,48 @@ class Gateway:
         self._started_ms = now_ms()
         self._dated = (-1, b"")
         self._authenticator = Authenticator(settings, self.conditions)
-        self.live = Live(settings, store, self.counters, now_ms, rng)
+        self._presence = Presence(settings, store, now_ms)
+        self.live = Live(settings, store, self._presence, self.counters, now_ms, rng)
+        self.devices = Devices(settings, self.live, self._presence, self.counters, rng)
+        self._intake = Intake(settings, store, self.live, self._presence, self.counters, self.conditions)
         self._ingest = Ingest(
-            settings, store, self.live, self.counters, self._authenticator, self.conditions, now_ms
+            settings, self._intake, self.counters, self._authenticator, self.conditions, now_ms
         )
-        self._ingest.script = script
+        self._device = DeviceSocket(
+            settings,
+            self._intake,
+            self.devices,
+            self.live,
+            self.counters,
+            self._authenticator,
+            self.conditions,
+            now_ms,
+        )
+        self.script = script
         self._browser = LiveSocket(
             settings, self.live, self.counters, self._authenticator, now_ms, self.page_token
         )
         self._router = self._make_router()
 
     @property
+    def generation(self) -> Generation:
+        """Which gateway is imitated at the moment: the settings', unless the conditions say another."""
+        return self._intake.generation
+
+    @property
     def script(self) -> Script | None:
-        """Decides about single POSTs; None interferes with nothing."""
+        """Decides about single POSTs and about what devices do on WebSockets; None interferes with nothing."""
         return self._ingest.script
 
     @script.setter
     def script(self, script: Script | None) -> None:
-        self._ingest.script = script
+        self._ingest.script = self._device.script = script
 
     def _make_router(self) -> Router:
-        reading = Reading(self.settings, self.store, self._authenticator, self.now_ms)
+        reading = Reading(self.settings, self.store, self._presence, self._authenticator, self.now_ms)
         router = Router(redirect_slashes=False, default=_not_found)
         router.routes += [*TelemetryApi(reading).routes(), *DataApi(reading).routes()]
+        router.routes += CommandsApi(reading, self.devices).routes()
         router.routes += Page(self.settings).routes()
         router.add_route("/health", self._health)
         return router
@@ -109,13 +133,20 @@ class Gateway:
                 await send_reply(send_dated, Reply.error(500, "internal error"))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/ws/browser":
+        path = scope["path"]
+        if path == "/ws/browser":
             await self._browser(scope, receive, send)
-            return
-        # A plain HTTP refusal: device clients then fall back to POST /ingest.
+        elif path == "/ws/device":
+            reply = await self._device(scope, receive, send)
+            if reply is not None:
+                await self._refuse_websocket(reply, send)
+        else:
+            await receive()
+            await self._refuse_websocket(Reply.error(404, "not found"), send)
+
+    async def _refuse_websocket(self, reply: Reply, send: Send) -> None:
+        """A plain HTTP answer instead of a WebSocket: device clients then fall back to POST /ingest."""
         self.counters.add("websockets_refused")
-        await receive()
-        reply = Reply.error(404, "not found")
         headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), (b"date", self._date())]
         start = {"type": "websocket.http.response.start", "status": reply.status, "headers": headers}
         await send(start)
@@ -133,7 +164,7 @@ class Gateway:
         now_ms = self.now_ms()
         content: dict[str, Any] = {
             "status": "degraded" if down else "ok",
-            "devices": self._devices_online(now_ms),
+            "devices": len(self._presence.online()),
             "browsers": self.live.viewers,
             "redis": "disconnected" if down else "connected",
             "uptime_s": (now_ms - self._started_ms) // 1000,
@@ -141,13 +172,9 @@ class Gateway:
         api_key = request.headers.get("x-api-key")
         grant = self._authenticator.verify(api_key, now_ms) if api_key else None
         if grant is not None and "read" in grant.scopes:
-            content["generation"] = self.settings.generation
+            content["generation"] = self.generation
             content["counters"] = self.counters.snapshot()
         return json_response(content, 503 if down else 200)
-
-    def _devices_online(self, now_ms: int) -> int:
-        since_ms = now_ms - self.settings.online_ms
-        return sum(source.last_seen_ms >= since_ms for source in self.store.sources())
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from .presence import Known
 from .reading import Reading, json_response
-from .store import Bucket, Row, Selection, Source
+from .store import Bucket, Row, Selection
 from .timespan import HOUR_MS, span_of
 
 _REFUSALS = {401: "invalid api key", 403: "api key lacks read scope"}
@@ -69,21 +70,18 @@ class DataApi:
         wanted = request.query_params.get("status")
         if wanted not in (None, "online", "offline"):
             raise ValueError("status must be online or offline")
-        found = [self._described(source) for source in self._reading.store.sources()]
-        return {"devices": [s for s in found if wanted is None or s["online"] == (wanted == "online")]}
+        found = self._reading.presence.all()
+        shown = [s for s in found if wanted is None or s.online == (wanted == "online")]
+        return {"devices": [source._asdict() for source in shown]}
 
-    def _described(self, source: Source) -> dict[str, Any]:
-        online = self._reading.now_ms() - source.last_seen_ms <= self._reading.settings.online_ms
-        return {"source_id": source.source_id, "online": online, "last_seen_ms": source.last_seen_ms}
-
-    def _found(self, request: Request) -> Source:
-        source = self._reading.store.source(request.path_params["source_id"])
+    def _found(self, request: Request) -> Known:
+        source = self._reading.presence.one(request.path_params["source_id"])
         if source is None:
             raise NotThere
         return source
 
     def _source(self, request: Request) -> Any:
-        return self._described(self._found(request))
+        return self._found(request)._asdict()
 
     def _metrics(self, request: Request) -> Any:
         return self._reading.store.metrics(self._found(request).source_id)
@@ -129,8 +127,8 @@ class DataApi:
         return [_event(row) for row in self._reading.store.select(selection)]
 
     def _fleet_health(self, request: Request) -> Any:
-        found = [self._described(source)["online"] for source in self._reading.store.sources()]
-        return {"sources_total": len(found), "sources_online": sum(found)}
+        found = self._reading.presence.all()
+        return {"sources_total": len(found), "sources_online": sum(source.online for source in found)}
 
 
 async def _moved(request: Request) -> Response:

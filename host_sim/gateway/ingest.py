@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,15 +12,12 @@ from .auth import Authenticator
 from .body import BadGzip, BodyTooLarge, ClientGone, Incoming, read_body
 from .conditions import Action, Conditions, Fate, Post, Script
 from .counters import Counters
-from .limits import source_ceiling
-from .live import Live
+from .intake import Intake
 from .replies import CORS_HEADERS, Reply, send_reply
 from .settings import Grant, Settings
-from .store import Point, Store, StoreError
+from .store import Point, StoreError
 from .strict_json import InvalidJson, parse
 from .validate import Groups, Invalid, validate
-
-_log = logging.getLogger("plexus.gateway")
 
 PATHS = frozenset({"/ingest", "/api/ingest"})
 CLOSE_HEADER = (b"connection", b"close")
@@ -53,21 +48,18 @@ class Ingest:
     def __init__(
         self,
         settings: Settings,
-        store: Store,
-        live: Live,
+        intake: Intake,
         counters: Counters,
         authenticator: Authenticator,
         conditions: Conditions,
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._store = store
-        self._live = live
+        self._intake = intake
         self._counters = counters
         self._authenticator = authenticator
         self._conditions = conditions
         self._now_ms = now_ms
-        self._ceiling = source_ceiling(settings)
         self._posts = 0
         self.script: Script | None = None
 
@@ -79,8 +71,10 @@ class Ingest:
                 await self._make_room(scope, incoming)
                 self._counters.add(f"ingest_{action.status}")
                 await send_reply(send, replace(action, headers=action.headers + CORS_HEADERS))
-            elif action is not None:
+            elif isinstance(action, Fate):
                 await self._meet(action, scope, incoming)
+            else:
+                raise TypeError(f"a POST cannot be answered with {action!r}")
         except ClientGone:
             self._counters.add("ingest_client_gone")
 
@@ -164,13 +158,12 @@ class Ingest:
             raise Refused(400, str(invalid)) from None
 
     def _sort_out(self, groups: Groups, grant: Grant) -> _Sorted:
-        oct_rules = self._settings.generation == "oct"
+        oct_rules = self._intake.generation == "oct"
         if oct_rules and grant.source_id is not None and any(s != grant.source_id for s in groups):
             raise Refused(403, "API key is limited to another device")
-        now_s = asyncio.get_running_loop().time()
         result = _Sorted()
         for source_id, points in groups.items():
-            if self._over_limit(source_id, now_s, oct_rules):
+            if self._intake.limit_of(source_id):
                 result.dropped += len(points)
                 continue
             result.fault = self._queue_fault(source_id)
@@ -178,23 +171,6 @@ class Ingest:
                 break
             result.points += points
         return result
-
-    def _over_limit(self, source_id: str, now_s: float, oct_rules: bool) -> bool:
-        if oct_rules and self._over_device_limit(source_id):
-            self._counters.add("dropped_device_limit")
-            return True
-        if source_id in self._conditions.over_ceiling or not self._ceiling.allow(source_id, now_s):
-            self._counters.add("dropped_source_limit")
-            return True
-        return False
-
-    def _over_device_limit(self, source_id: str) -> bool:
-        devices_max = self._settings.devices_max
-        if source_id in self._conditions.over_device_limit:
-            return True
-        if devices_max is None or self._store.source(source_id) is not None:
-            return False
-        return len(self._store.sources()) >= devices_max
 
     def _queue_fault(self, source_id: str) -> Refused | None:
         if source_id in self._conditions.marshal_failing:
@@ -205,19 +181,14 @@ class Ingest:
 
     def _commit(self, sorted_out: _Sorted, received_ms: int) -> Refused | None:
         try:
-            result = self._store.insert(sorted_out.points, received_ms)
-        except StoreError as error:
-            self._counters.add("store_errors")
-            _log.error("store refused a commit: %s", error)
+            self._intake.commit(sorted_out.points, received_ms)
+        except StoreError:
             return Refused(502, "failed to queue telemetry")
-        self._counters.add("points_stored", result.stored)
-        self._counters.add("points_repeated", result.repeated)
-        self._live.publish(sorted_out.points, received_ms)
         return sorted_out.fault
 
     def _success(self, groups: Groups, sorted_out: _Sorted) -> Reply:
         content: dict[str, Any] = {"success": True, "count": len(sorted_out.points)}
-        if sorted_out.dropped and self._settings.generation == "oct":
+        if sorted_out.dropped and self._intake.generation == "oct":
             content["dropped"] = sorted_out.dropped
         if len(groups) == 1:
             content["source_id"] = next(iter(groups))

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from .counters import Counters
+from .presence import Presence
 from .settings import Settings
 from .store import Point, Row, Selection, Store
+
+_NOTHING_SAID: Mapping[str, Any] = {"platform": "", "sensors": [], "cameras": []}
 
 
 class Viewer:
@@ -75,12 +78,14 @@ class Live:
         self,
         settings: Settings,
         store: Store,
+        presence: Presence,
         counters: Counters,
         now_ms: Callable[[], int],
         rng: random.Random,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._presence = presence
         self._counters = counters
         self._now_ms = now_ms
         self._rng = rng
@@ -102,7 +107,7 @@ class Live:
         viewer = Viewer(self._settings.browser_queue_max, self._history())
         self._viewers.add(viewer)
         if self._sweep_timer is None:
-            self._online = set(self._online_now())
+            self._online = set(self._presence.online())
             self._arm_sweep()
         return viewer
 
@@ -117,11 +122,7 @@ class Live:
 
     def init_message(self) -> str:
         """The first message to a browser: who is there, and what time it is here."""
-        since_ms = self._now_ms() - self._settings.online_ms
-        sources = [
-            {"source_id": s.source_id, "online": s.last_seen_ms >= since_ms, "last_seen_ms": s.last_seen_ms}
-            for s in self._store.sources()
-        ]
+        sources = [known._asdict() for known in self._presence.all()]
         online = [s["source_id"] for s in sources if s["online"]]
         content = {"type": "init", "online_sources": online, "sources": sources}
         return _text({**content, "server_time_ms": self._now_ms(), "online_ms": self._settings.online_ms})
@@ -132,8 +133,7 @@ class Live:
             return
         trace_id = f"{self._rng.getrandbits(128):032x}"
         for source_id in {p.source_id for p in points} - self._online:
-            self._online.add(source_id)
-            self._announce(source_id, "online")
+            self.status(source_id, True)
         for point in points:
             self._show(self._flat(point, trace_id))
         if self._batch and self._flush_timer is None:
@@ -169,25 +169,37 @@ class Live:
             self._counters.add("live_batches_replaced", viewer.push_batch(text))
 
     def _urgent(self, content: dict[str, Any]) -> None:
-        text = _text(content)
+        if self._viewers:
+            self.relay(_text(content))
+
+    def relay(self, text: str) -> None:
+        """Give one message to every viewer, before any batch."""
         for viewer in self._viewers:
             self._counters.add("live_messages_lost", viewer.push_urgent(text))
 
-    def _announce(self, source_id: str, status: str) -> None:
-        content = {"type": "source_status", "source_id": source_id, "status": status}
-        self._urgent({**content, "platform": "", "sensors": [], "cameras": []})
+    def status(self, source_id: str, online: bool, described: Mapping[str, Any] = _NOTHING_SAID) -> None:
+        """Tell the viewers that a source came or went; `described` is what it says of itself."""
+        if online:
+            self._online.add(source_id)
+        else:
+            self._online.discard(source_id)
+        state = "online" if online else "offline"
+        self._urgent({"type": "source_status", "source_id": source_id, "status": state, **described})
 
-    def _online_now(self) -> list[str]:
-        since_ms = self._now_ms() - self._settings.online_ms
-        return [s.source_id for s in self._store.sources() if s.last_seen_ms >= since_ms]
+    def heartbeat(self, source_id: str, uptime_s: Any) -> None:
+        """Tell the viewers that a device said it is alive, and for how long if it said so."""
+        head = {"type": "heartbeat", "class": "heartbeat", "org_id": self._settings.org_id}
+        tail = {} if uptime_s is None else {"uptime_s": uptime_s}
+        said = {"source_id": source_id, "status": "running", "timestamp": self._now_ms()}
+        self._urgent({**head, **said, **tail})
 
     def _arm_sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(self._settings.live_sweep_s, self._sweep)
 
     def _sweep(self) -> None:
-        online = set(self._online_now())
+        online = set(self._presence.online())
         for source_id in sorted(self._online - online):
-            self._announce(source_id, "offline")
+            self.status(source_id, False)
         self._online = online
         self._arm_sweep()
 

@@ -15,11 +15,16 @@ import h11
 import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
+
+from .socket_protocol import GatewayWebSocket
 
 if TYPE_CHECKING:
     from .app import Gateway
+
+
+# How often a server that closes looks whether all connections are gone.
+_CLOSING_LOOK_S = 0.01
 
 
 class GatewayHttp(H11Protocol):
@@ -116,10 +121,6 @@ class GatewayHttp(H11Protocol):
         self.transport.abort()
 
 
-class GatewayWebSocket(WSProtocol):
-    """WebSocket on one connection; keep-alive is the application's business."""
-
-
 def _plain_answer(status: int, text: str, now_ms: int) -> bytes:
     body = orjson.dumps({"error": text})
     head = (
@@ -146,7 +147,7 @@ class ProtocolFactory:
         self._config = Config(
             gateway,
             http=self._http,
-            ws=GatewayWebSocket,
+            ws=type("GatewayWebSocket", (GatewayWebSocket,), {"gateway": gateway}),
             lifespan="off",
             log_config=None,
             proxy_headers=False,
@@ -177,11 +178,16 @@ class ProtocolFactory:
             task.cancel()
 
     async def close(self, grace_s: float = 1.0) -> None:
-        """End all connections: idle ones at once, busy ones after their answer or `grace_s`."""
+        """End all connections: idle ones at once, busy ones after their answer or `grace_s`.
+
+        Devices that hear a goodbye are given the same time to answer it.
+        """
         for connection in list(self._state.connections):
             connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(list(self._state.tasks), timeout=grace_s)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + grace_s
+        while (self._state.connections or self._state.tasks) and loop.time() < give_up_s:
+            await asyncio.sleep(_CLOSING_LOOK_S)
         for connection in list(self._state.connections):
             connection.transport.abort()
         for task in list(self._state.tasks):

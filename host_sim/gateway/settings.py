@@ -16,7 +16,8 @@ Generation = Literal["aug", "oct"]
 """Which gateway is imitated.
 
 `aug`: the Go gateway of August 2026; no `dropped` in answers, no device limit, no keys
-limited to one device. `oct`: the gateway that plexus-python 0.16.0 was written against.
+limited to one device; on the WebSocket no acknowledgements, no goodbye, no runs of commands.
+`oct`: the gateway that plexus-python 0.16.0 was written against.
 """
 
 DEFAULT_PORT = 8765
@@ -26,11 +27,11 @@ DEFAULT_PORT = 8765
 class Grant:
     """What one API key may do.
 
-    `source_id` limits *writing* to that device (answered with 403 in generation `oct`,
-    unknown in `aug`); reading is governed by the `read` scope alone.
+    Scopes: `read` the read APIs, `write` as a device, `commands` to devices. `source_id` limits
+    *writing* to that device (refused in generation `oct`, unknown in `aug`).
     """
 
-    scopes: frozenset[str] = frozenset({"read", "write"})
+    scopes: frozenset[str] = frozenset({"read", "write", "commands"})
     source_id: str | None = None
 
 
@@ -59,6 +60,22 @@ class Settings:
     sources_tracked_max: int = 10_000
     # Devices of one organisation; None is no limit. Only generation `oct` knows it.
     devices_max: int | None = None
+
+    # Device WebSocket: gateway_config.go and device.go; the rate of `oct` from plexus-python's changelog
+    # (0.11.6), which does not tell its burst; the ceiling of a command's frame from its commands.py.
+    device_auth_s: float = 10.0
+    device_ping_s: float = 30.0
+    device_queue_max: int = 64
+    telemetry_burst: int = 2_000
+    telemetry_rate_aug_per_s: float = 500.0
+    telemetry_rate_oct_per_s: float = 2_000.0
+    control_burst: int = 60
+    control_rate_per_s: float = 20.0
+    command_max_bytes: int = 65_536
+    # Not even a pong for so long: the device is gone. Our own choice: three heartbeats.
+    device_silence_s: float = 90.0
+    # What a device may say of itself (sensors, cameras, commands), as JSON; our own choice.
+    manifest_max_bytes: int = 65_536
 
     # How long a verified or refused key is remembered: ingest.go's auth client.
     auth_cache_good_ms: int = 60_000

@@ -48,6 +48,35 @@ def validate(body: Any, settings: Settings, received_ms: int) -> Groups:
     return groups
 
 
+def validate_frame(raw_points: Any, source_id: str, settings: Settings, received_ms: int) -> list[Point]:
+    """Check the points of a WebSocket frame; raises Invalid at the first fault.
+
+    All belong to the connection's source, whatever they say themselves: as device.go has it.
+    """
+    if type(raw_points) is not list:
+        raise Invalid("points must be an array")
+    if len(raw_points) > settings.points_max:
+        raise Invalid(f"points array exceeds max size ({settings.points_max})")
+    checker = _Checker(settings, received_ms)
+    points = []
+    for index, raw in enumerate(raw_points):
+        if type(raw) is not dict:
+            raise Invalid(f"points[{index}] must be an object")
+        points.append(checker.own_point(index, raw, source_id))
+    return points
+
+
+def check_source_id(source_id: Any, settings: Settings) -> str:
+    """The source_id of a `device_auth`; raises Invalid for one that cannot be."""
+    if type(source_id) is not str:
+        raise Invalid("source_id must be a string")
+    if len(source_id) > settings.string_max_bytes:
+        raise Invalid(f"source_id exceeds max length ({settings.string_max_bytes})")
+    if not _SOURCE_ID.fullmatch(source_id):
+        raise Invalid(f"source_id must match {_SOURCE_ID_TEXT}")
+    return source_id
+
+
 def _envelope(body: Any, settings: Settings) -> tuple[list[Any], str]:
     body = {} if body is None else body
     source_id = body.get("source_id") if type(body) is dict else 0
@@ -78,7 +107,9 @@ class _Checker:
             raise Invalid(f"points[{index}] is null")
         if type(raw) is not dict:
             raise Invalid(f"points[{index}] must be an object")
-        source_id = self._source(index, raw.get("source_id"), default_source)
+        return self.own_point(index, raw, self._source(index, raw.get("source_id"), default_source))
+
+    def own_point(self, index: int, raw: dict[str, Any], source_id: str) -> Point:
         cls = self._class(index, raw)
         metric = raw.get("metric")
         if type(metric) is not str or not metric or self._too_long(metric):

@@ -1,24 +1,34 @@
-"""The firmware's way to its board: one call, after which due timer callbacks run.
+"""The firmware's way to its board: operations, after which due timer callbacks run.
 
 A real board runs soft callbacks between any two bytecodes; here they run wherever firmware touches
 hardware or time, sleeping included, and never inside one another.
 """
 
-from _link import exchange
+from _link import bind
 
+_operations = {}
 _callbacks = {}
 _waiting = []
 _running = False
 
 
-def call(operation, *arguments):
-    """Ask the board; `OSError` as the hardware's driver would raise it."""
-    result, due = exchange(operation, arguments)
-    if due:
-        _waiting.extend(due)
-        if not _running:
-            _run_waiting()
-    return result
+def operation(name):
+    """A function that asks the board; `OSError` as the hardware's driver would raise it."""
+    found = _operations.get(name)
+    if found is None:
+        found = _operations[name] = bind(name, _on_due)
+    return found
+
+
+def call(name, *arguments):
+    """As `operation`, for what is seldom asked."""
+    return operation(name)(*arguments)
+
+
+def _on_due(timers):
+    _waiting.extend(timers)
+    if not _running:
+        _run_waiting()
 
 
 def on_timer(timer_id, callback):

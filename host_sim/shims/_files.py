@@ -1,48 +1,50 @@
-"""Files of the board: what `open` returns. Content reaches the filesystem at flush and close."""
+"""Files of the board: what `open` returns, as on littlefs: content reaches the filesystem at flush and close."""
 
 from _board import call
 from _link import FileBase
+
+_EINVAL = 22
 
 
 class File(FileBase):
     def __init__(self, path, mode="r"):
         self._path = path
         self._binary = "b" in mode
-        self._writes = "r" not in mode or "+" in mode
-        self._dirty = "w" in mode
+        kinds = [c for c in mode if c in "rwxa"]
+        if len(kinds) > 1:
+            raise ValueError
+        kind = kinds[0] if kinds else "r"
+        self._writes = kind != "r" or "+" in mode
+        self._appends = kind == "a"
+        if kind != "r":  # the name is on the filesystem from now on; the content is when it was
+            call("files.create", path, kind == "x")
+        self._data = bytearray() if kind in "wx" else bytearray(call("files.read", path))
+        self._dirty = kind == "w"
         self._at = 0
-        if "w" in mode:
-            self._data = bytearray()
-            self.flush()
-        else:
-            self._data = self._existing("a" in mode)
-            if "a" in mode:
-                self._at = len(self._data)
 
-    def _existing(self, may_miss):
-        try:
-            return bytearray(call("files.read", self._path))
-        except OSError as e:
-            if may_miss and e.errno == 2:
-                return bytearray()
-            raise
+    def _check(self):
+        if self._data is None:  # closed
+            raise ValueError
 
     def _out(self, data):
         return data if self._binary else data.decode()
 
     def readinto(self, buf):
+        self._check()
         data = self._data[self._at : self._at + len(buf)]
         buf[: len(data)] = data
         self._at += len(data)
         return len(data)
 
     def read(self, n=-1):
+        self._check()
         end = len(self._data) if n is None or n < 0 else self._at + n
         data = bytes(self._data[self._at : end])
         self._at += len(data)
         return self._out(data)
 
     def readline(self):
+        self._check()
         end = self._data.find(b"\n", self._at)
         return self.read(-1 if end < 0 else end + 1 - self._at)
 
@@ -59,33 +61,47 @@ class File(FileBase):
         return line
 
     def write(self, data):
+        self._check()
         if not self._writes:
             raise OSError(1)
         raw = data.encode() if isinstance(data, str) else bytes(data)
+        if self._appends:
+            self._at = len(self._data)
+        elif self._at > len(self._data):
+            self._data.extend(bytes(self._at - len(self._data)))
         self._data[self._at : self._at + len(raw)] = raw
         self._at += len(raw)
         self._dirty = True
         return len(data)
 
     def seek(self, offset, whence=0):
-        base = (0, self._at, len(self._data))[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        self._check()
+        at = (0, self._at, len(self._data))[whence] + offset
+        if at < 0:
+            raise OSError(_EINVAL, "offset")
+        self._at = at
+        return at
 
     def tell(self):
+        self._check()
         return self._at
 
     def flush(self):
+        self._check()
         if self._dirty:
             call("files.write", self._path, bytes(self._data))
             self._dirty = False
 
     def close(self):
-        self.flush()
+        if self._data is not None:
+            try:
+                self.flush()
+            finally:
+                self._data = None
 
     def ioctl(self, request, argument):
         if request == 4:  # MP_STREAM_CLOSE
-            self.flush()
+            self.close()
         return 0
 
     def __enter__(self):

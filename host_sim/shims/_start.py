@@ -16,7 +16,7 @@ def _watch(cls, name):
     def watched(self, *arguments, **named):
         if name == "send_batch" and arguments:
             arguments = (list(arguments[0]),) + arguments[1:]
-        call("host.begin", name, as_data((arguments, named)))
+        call("host.begin", name, as_data((arguments, named)), self._recorder._commit_ms > 0)
         accepted = False
         try:
             accepted = original(self, *arguments, **named)
@@ -27,6 +27,17 @@ def _watch(cls, name):
     setattr(cls, name, watched)
 
 
+def _watch_commits(ring):
+    """Tell the host how many points have come from the page to where a power cut leaves them."""
+    original = ring.append
+
+    def watched(n, points):
+        original(n, points)
+        call("host.commit", points)
+
+    ring.append = watched
+
+
 def _remember(cls):
     original = cls.__init__
 
@@ -34,10 +45,23 @@ def _remember(cls):
         original(self, *arguments, **named)
         _clients.append(self)
         ring = self._recorder.ring
-        partition = ring._dev.info()[4] if hasattr(ring._dev, "info") else ""
-        call("host.client", self.source_id, partition, ring.boot, _uptime_ms(self))
+        if self._recorder._commit_ms:
+            _watch_commits(ring)
+        call("host.client", self.source_id, _place(ring), ring.boot, _uptime_ms(self))
 
     cls.__init__ = remembered
+
+
+def _place(ring):
+    """Where the host finds what `ring` holds; "" in RAM."""
+    if ring.volatile:
+        return ""
+    dev = ring._dev
+    if ring.write_once:
+        return "files:%d:%d" % (dev.ioctl(4, 0), dev.ioctl(5, 0))
+    if hasattr(dev, "info"):
+        return dev.info()[4]
+    return "rp2:%d:%d" % (dev._start, dev.ioctl(4, 0) * dev.ioctl(5, 0))
 
 
 def _uptime_ms(client):
@@ -49,12 +73,26 @@ def _uptime_ms(client):
 
 
 def _report():
-    """What the clients hold in RAM, for the host to read: it sees flash by itself."""
+    """What the clients hold in RAM, for the host to read: it sees flash and files by itself."""
     for client in _clients:
         ring = client._recorder.ring
         counts = (client.dropped_points, client.rejected_points)
-        call("host.ring", ring._size, getattr(ring._dev, "_mem", b""), *counts)
+        memory = ring._dev._mem if ring.volatile else b""
+        call("host.ring", ring._size, memory, _page(client._recorder), *counts)
     call("host.reported")
+
+
+def _page(recorder):
+    """The records that wait for their commit; none in the midst of a change: then a cut may take them or not."""
+    from plexus_mp.ring import PAYLOAD_AT
+
+    number = recorder.enter()
+    try:
+        if not recorder.guard.take(False, number):
+            return b""
+        return bytes(recorder.ring.page[PAYLOAD_AT : PAYLOAD_AT + recorder._encoder.size])
+    finally:
+        recorder.leave(number)
 
 
 def _watch_library():

@@ -1,6 +1,8 @@
 """`network` of MicroPython's ESP32 port: the station interface."""
 
-from _board import call
+from _board import call, operation
+
+_isconnected = operation("wifi.isconnected")
 
 STA_IF = 0
 AP_IF = 1
@@ -22,13 +24,13 @@ class WLAN:
         return call("wifi.active", is_active) if self._station else False
 
     def connect(self, ssid=None, key=None, bssid=None):
-        call("wifi.connect", ssid)
+        call("wifi.connect", ssid, key)
 
     def disconnect(self):
         call("wifi.disconnect")
 
     def isconnected(self):
-        return self._station and call("wifi.isconnected")
+        return self._station and _isconnected()
 
     def status(self, param=None):
         return -60 if param == "rssi" else call("wifi.status")

@@ -19,7 +19,8 @@ def stat(path):
 
 
 def statvfs(path):
-    return (4096, 4096, 512, 256, 256, 0, 0, 0, 0, 255)
+    size, count, free = call("files.statvfs")
+    return (size, size, count, free, free, 0, 0, 0, 0, 255)
 
 
 def mkdir(path):
@@ -56,12 +57,11 @@ def urandom(n):
 
 
 class _Uname:
-    sysname = "esp32"
-    nodename = "esp32"
     release = "1.29.0"
     version = "simulated"
 
     def __init__(self):
+        self.sysname = self.nodename = call("setup.port")
         self.machine = call("machine.name")
 
 

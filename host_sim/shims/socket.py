@@ -1,6 +1,6 @@
 """`socket` of MicroPython's ESP32 port: TCP streams."""
 
-from _board import call
+from _board import call, operation
 
 AF_INET = 2
 SOCK_STREAM = 1
@@ -10,6 +10,8 @@ SO_REUSEADDR = 4
 IPPROTO_TCP = 6
 
 _EAGAIN = 11
+
+_recv = operation("sockets.recv")
 
 
 def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0):
@@ -51,7 +53,10 @@ class socket:
             raise
 
     def recv(self, n):
-        return call("sockets.recv", self._number, n)
+        data = self._read(n)
+        if data is None:
+            raise OSError(_EAGAIN, "EAGAIN")
+        return data
 
     def read(self, n=-1):
         if n >= 0:
@@ -64,15 +69,11 @@ class socket:
             whole += part
 
     def _read(self, n):
-        try:
-            return self.recv(n)
-        except OSError as e:
-            if e.errno == _EAGAIN:
-                return None
-            raise
+        """None when there is nothing yet and the socket does not block."""
+        return _recv(self._number, n)
 
     def readinto(self, buf, nbytes=0):
-        data = self._read(nbytes or len(buf))
+        data = _recv(self._number, nbytes or len(buf))
         if data is None:
             return None
         buf[: len(data)] = data

@@ -1,21 +1,15 @@
 """`time` of MicroPython's ESP32 port, on the board's own clocks."""
 
-from _board import call
+from _board import call, operation
 
 _PERIOD = 1 << 30
 _HALF = _PERIOD >> 1
 _epoch_year = call("setup.epoch_year")
 
 
-def ticks_ms():
-    return call("time.ticks_ms")
-
-
-def ticks_us():
-    return call("time.ticks_us")
-
-
-ticks_cpu = ticks_us
+_sleep = operation("time.sleep")
+ticks_ms = operation("time.ticks_ms")
+ticks_us = ticks_cpu = operation("time.ticks_us")
 
 
 def ticks_add(ticks, delta):
@@ -36,9 +30,9 @@ def sleep_ms(ms):
 
 def sleep_us(us):
     if us > 0:
-        end, over = call("time.sleep", us, None)
+        end, over = _sleep(us, None)
         while not over:
-            end, over = call("time.sleep", 0, end)
+            end, over = _sleep(0, end)
 
 
 def time():

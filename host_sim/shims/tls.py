@@ -105,7 +105,10 @@ class SSLSocket:
         return self._call("sockets.send", bytes(data)) if data else 0
 
     def recv(self, n):
-        return self._call("sockets.recv", n)
+        data = self._call("sockets.recv", n)
+        if data is None:
+            raise OSError(_EAGAIN, "EAGAIN")
+        return data
 
     def read(self, n=-1):
         """`n` bytes on a blocking socket, less only at the end; None when nothing is there yet."""

@@ -13,10 +13,12 @@ import io
 import sys
 import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..board.board import Board
+from ..board.config import PORTS
 
 _SHIMS = Path(__file__).parent.parent / "shims"
 # What MicroPython on an ESP32 has, and behaves the same here.
@@ -56,7 +58,7 @@ class CPythonVm:
 
     def _add_modules(self) -> None:
         board = self._board
-        self._module("_link", exchange=self._exchange, as_data=lambda data: data, FileBase=object)
+        self._module("_link", bind=self._bind, as_data=lambda data: data, FileBase=object)
         self._module("micropython", const=lambda value: value, schedule=lambda f, arg: f(arg))
         self._module(
             "gc",
@@ -73,7 +75,7 @@ class CPythonVm:
         self._module(
             "sys",
             implementation=implementation,
-            platform="esp32",
+            platform=board.config.port,
             version="3.4.0; MicroPython v1.29.0",
             version_info=(3, 4, 0),
             byteorder=sys.byteorder,
@@ -86,13 +88,8 @@ class CPythonVm:
             stdout=types.SimpleNamespace(write=board.console),
         )
 
-    def _exchange(self, operation: str, arguments: tuple[Any, ...]) -> tuple[Any, list[int] | None]:
-        try:
-            return self._board.call(operation, arguments)
-        except OSError as e:
-            if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
-                raise OSError(e.args[0], f"error {e.args[0]}") from None
-            raise
+    def _bind(self, operation: str, on_due: Callable[[list[int]], None]) -> Callable[..., Any]:
+        return self._board.bind(operation, on_due)
 
     def _module(self, name: str, **contents: Any) -> types.ModuleType:
         module = types.ModuleType(name)
@@ -169,7 +166,7 @@ class CPythonVm:
 
     def _from_shims(self, name: str) -> types.ModuleType | None:
         path = _SHIMS / f"{name}.py"
-        if not path.exists():
+        if not path.exists() or (name in PORTS and name != self._board.config.port):
             return None
         return self._execute(name, compiled(path), str(path), False)
 

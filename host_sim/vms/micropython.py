@@ -6,6 +6,7 @@ import json
 import os
 import select
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class MicroPythonVm:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending = b""
+        self._asks: dict[str, Callable[..., Any]] = {}
+        self._due: list[int] = []
 
     def run(self, board: Board) -> None:
         self._board = board
@@ -85,17 +88,20 @@ class MicroPythonVm:
 
     def _answer(self, text: bytes) -> None:
         operation, arguments = json.loads(text)
-        due = None
+        ask = self._asks.get(operation)
+        if ask is None:
+            ask = self._asks[operation] = self._board.bind(operation, self._due.extend)
         try:
-            value, due = self._board.call(operation, [_unpacked(a) for a in arguments])
-            answer = [0, _packed(value), due]
+            value = ask(*map(_unpacked, arguments))
+            answer = [0, _packed(value), self._due]
         except OSError as e:
-            answer = [1, list(e.args), due]
+            answer = [1, list(e.args), None]
         except ValueError as e:
-            answer = [2, str(e), due]
+            answer = [2, str(e), None]
         except MemoryError:
-            answer = [3, None, due]
+            answer = [3, None, None]
         os.write(self._answers, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+        self._due.clear()
 
     def kill(self) -> None:
         """SIGKILL: nothing of the firmware runs after this."""

@@ -6,6 +6,7 @@ erases a block, `ioctl(4, 0)` tells how many there are and `ioctl(5, 0)` their s
 
 from .ports import const
 
+SYNC = const(3)
 COUNT = const(4)
 SIZE = const(5)
 ERASE = const(6)

@@ -1,26 +1,9 @@
 """`Plexus`: what a program sees, and the order of the steps behind it."""
 
-import json
-
-from .blocks import RamBlocks
 from .errors import AuthenticationError, PlexusError
-from .http import Http
-from .link import AUTH_FAILED, Link
-from .outbox import Outbox
+from .link import AUTH_FAILED
 from .points import EVENT, METRIC
-from .ports import (
-    NAME,
-    collect,
-    forget,
-    open_flash,
-    sleep_ms,
-    start_ticker,
-    stop_ticker,
-    ticks_diff,
-    ticks_ms,
-)
-from .recorder import Recorder
-from .ring import Ring
+from .ports import Guard, collect, forget, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
@@ -50,9 +33,12 @@ class Plexus:
     >>> px.send("temperature", 22.4)
 
     Settings not given as arguments come from the environment (`PLEXUS_API_KEY`, …), `/plexus.json` or
-    `plexus_board.py`. `ring` is "ram" or the name of a flash partition, where readings outlive a power cut.
-    Sizes are in bytes: `ring_bytes` of RAM for readings that wait, in sectors of `sector_bytes`;
-    `page_bytes` for the largest commit, `frame_bytes` for the largest request body.
+    `plexus_board.py`. `ring` tells where readings wait: "ram", "files", the name of a flash partition, or
+    "rp2:START:LENGTH"; in all but the first they outlive a power cut. `commit_ms` 0: what `send()` recorded is
+    durable when it returns; else a page is committed when it is full or so old, and a power cut costs at most that.
+    Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
+    `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
+    `frame_bytes` for the largest request body.
     A timer delivers every `tick_ms`; with `tick_ms=0` the program calls `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
@@ -68,39 +54,26 @@ class Plexus:
         frame_bytes=None,
         tick_ms=None,
         ring=None,
+        commit_ms=None,
+        program_bytes=None,
+        transport=None,
+        ca_file=None,
     ):
-        from .settings import Settings  # needed once: its memory is given back below
+        from .assemble import assemble
 
-        settings = Settings()
-        key = settings.api_key(api_key)
-        self.source_id = settings.source_id(source_id)
-        host, port, path = settings.gateway(gateway_url)
-        page = settings.integer("page_bytes", page_bytes)
-        frame = settings.integer("frame_bytes", frame_bytes)
-        source = json.dumps(self.source_id).encode()
-        json_max = Outbox.json_max(source, frame)
-        if json_max < 256:
-            raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
-        sector = settings.integer("sector_bytes", sector_bytes)
-        flash = settings.get("ring", ring)
-        if flash and flash != "ram":
-            self._recorder = Recorder(_flash_ring(flash, page), page, json_max)
-        else:
-            blocks = RamBlocks(settings.integer("ring_bytes", ring_bytes), sector)
-            self._recorder = Recorder(Ring(blocks, page), page, json_max)
-        self._outbox = Outbox(self._recorder, source, page, frame)
-        http = Http(host, port, path, key, "plexus-mp/%s (%s)" % (VERSION, NAME))
-        self._link = Link(self._outbox, http, self._recorder)
-        self._ticking = False
-        self._ticks = 0
+        given = {
+            "api_key": api_key, "source_id": source_id, "gateway_url": gateway_url, "ring": ring,
+            "ring_bytes": ring_bytes, "sector_bytes": sector_bytes, "page_bytes": page_bytes,
+            "frame_bytes": frame_bytes, "commit_ms": commit_ms, "tick_ms": tick_ms,
+            "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
+        }  # fmt: skip
+        parts = assemble(VERSION, given)
+        self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
+        self._turn = Guard()
         self._closed = False
-        self._ticker = None
-        self._timer_id = settings.integer("timer_id")
-        self._tick_ms = settings.integer("tick_ms", tick_ms)
-        if self._tick_ms:
-            self._ticker = start_ticker(self._on_timer, self._tick_ms, self._timer_id)
-        del settings
-        forget("settings")
+        self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
+        for module in ("assemble", "settings", "mount"):  # needed once
+            forget(module)
         collect()
 
     def __repr__(self):
@@ -159,18 +132,22 @@ class Plexus:
     def tick(self):
         """A slice of network work; True when calling again at once may help.
 
-        Never waits, except for a name resolution when a connection is opened.
+        Waits for a name resolution and, with https, a key exchange when a connection is opened, and for one sector
+        erase (a ring in files: one file) between readings; for nothing else.
         """
-        if self._ticking:  # a timer callback in the midst of a tick
-            return False
-        self._ticking = True
+        call = self._recorder.enter()
         try:
-            self._ticks = self._ticks + 1 & 0x3FF
-            if not self._ticks:
-                self._recorder.keep_time()
-            return self._link.step()
-        finally:
-            self._ticking = False
+            try:
+                if not self._turn.take(False, call):  # a timer callback in the midst of a tick
+                    return False
+                if self._wifi is not None:
+                    self._wifi.step()
+                self._recorder.upkeep(self._link.hungry and self._recorder.ripe)
+                return self._link.step()
+            finally:
+                self._turn.drop(call)
+        finally:  # an interrupt may strike in the midst of the other one
+            self._turn.drop(call)
 
     def _on_timer(self, _):
         # The slices that follow at once are cheap, and a backlog should not wait for the next tick.
@@ -196,6 +173,7 @@ class Plexus:
         when it cannot be reached or the time is over; the readings are kept.
         """
         start = ticks_ms()
+        self._recorder.upkeep(True)
         failures = self._link.failures
         self._link.retry_now()
         while self.buffer_size():
@@ -216,6 +194,7 @@ class Plexus:
         if self._closed:
             return
         try:
+            self._recorder.upkeep(True)
             if self.buffer_size():
                 self.flush_buffer(timeout_s)
         except PlexusError as e:
@@ -232,14 +211,6 @@ class Plexus:
 
     def __exit__(self, *exc):
         self.close()
-
-
-def _flash_ring(label, page_bytes):
-    """The ring on the flash partition `label`. Loaded only when used."""
-    from .decoder import count_points
-    from .flashring import FlashRing
-
-    return FlashRing(open_flash(label), page_bytes, count_points)
 
 
 def _class(data_class):

@@ -48,10 +48,16 @@ class Clock:
         self._ms = ms % 1000
         self._ticks = ticks
 
-    def sync(self, unix_ms, ticks):
-        """At `ticks` it was `unix_ms`. The first answer counts: all readings of a boot share one mapping."""
+    def sync(self, unix_ms, ticks, keep=None):
+        """At `ticks` it was `unix_ms`. The first answer counts: all readings of a boot share one mapping.
+
+        `keep(zero_ms)` is called before anything can be dated by it.
+        """
         if not _FLOOR_MS < unix_ms < _CEILING_MS:
             self.refused += 1
         elif self.zero_ms is None:
             self.at(ticks)
-            self.zero_ms = unix_ms - self.s * 1000 - self.ms
+            zero_ms = unix_ms - self.s * 1000 - self.ms
+            if keep is not None:
+                keep(zero_ms)
+            self.zero_ms = zero_ms

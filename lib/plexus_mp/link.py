@@ -1,12 +1,13 @@
-"""How the outbox reaches the gateway: one frame under way, backoff, and what each answer means.
+"""How the outbox reaches the gateway: by WebSocket or HTTP, with pauses, and what each answer does to the readings.
 
 A state machine: `step()` does a slice of work that never waits, except for a name resolution when a
-connection is opened.
+connection is opened. There is one connection at a time.
 """
 
 import json
 
 from .http import unix_seconds
+from .outbox import HEADROOM
 from .ports import collect, const, has_network, random_bits, ticks_diff, ticks_ms
 
 OFFLINE = "offline"
@@ -18,43 +19,50 @@ _BACKOFF_MS = const(1000)
 _BACKOFF_MAX_MS = const(60_000)
 # A refused key may be an authentication service that is down (both look the same): ask again, rarely.
 _REFUSED_MS = const(60_000)
-# An answer that took longer is a poor clock; after so many of them it is the best that is to be had.
-_SLOW_SYNC_MS = const(1000)
-_SLOW_SYNCS_MAX = const(4)
-# A rate limit stored nothing: what was refused goes out again, slower.
+# A rate limit stored nothing: what was refused goes out again, slower and slower.
 _SLOW_MS = const(5_000)
+# A gateway that says goodbye is back soon (its own clients come after 0.1 to 0.5 s).
+_GOODBYE_MS = const(400)
+_GOODBYE = const(1001)
+# How long HTTP serves before a WebSocket is tried again: doubled each time, up to an hour.
+_SOCKET_MS = const(60_000)
+_SOCKET_MAX_MS = const(3_600_000)
+_SUCCESS = b'"success":true'
+_DROPPED = b'"dropped"'
 
 
 class Link:
-    """Delivers `outbox` over `http`; `recorder` learns the time from the answers.
+    """Delivers `outbox` over `http`, and `session`'s WebSocket if that is set; `recorder` learns the time.
 
     `status` is one of the constants above, `last_error` a line for a person. `retries` counts frames
-    that were sent again, `failures` attempts that got no answer.
+    that were sent again, `failures` attempts that got no answer, `frames` those that were stored, `reconnects` lost
+    conversations.
     """
 
     def __init__(self, outbox, http, recorder):
         self._outbox = outbox
         self._http = http
         self._recorder = recorder
-        self._size = 0
-        self._probing = False  # the frame under way is empty
-        self._again = False  # the frame has been sent before
+        self.session = None
+        self._size = 0  # of the HTTP request under way
+        self._probing = False  # it is an empty one
+        self._again = False  # it was sent before
         self._stored = False  # the gateway has it, the ring does not know yet
-        self._sent = 0
-        self._slow_syncs = 0
         self._wait_ms = 0
         self._since = ticks_ms()
         self._tries = 0
+        self._slow_ms = _SLOW_MS
+        self._socket_wait_ms = 0  # HTTP serves until this has passed
+        self._socket_since = 0
+        self._socket_tries = 0
         self.status = OFFLINE
         self.last_error = ""
-        self.retries = 0
-        self.failures = 0
-        self.frames = 0
+        self.retries = self.failures = self.frames = self.reconnects = 0
 
     @property
     def busy(self):
-        """A request is under way."""
-        return self._http.busy
+        """An answer is awaited."""
+        return self._http.busy or (self.session is not None and self.session.open)
 
     @property
     def waiting(self):
@@ -64,114 +72,201 @@ class Link:
             self._wait_ms = 0
         return self._wait_ms > 0
 
+    @property
+    def synced(self):
+        """Whether readings can be dated."""
+        return self._recorder.clock.synced
+
+    @property
+    def hungry(self):
+        """The gateway answers, and has had all that is committed."""
+        return self.status == ONLINE and not self._size and not self._outbox.unsettled
+
     def step(self):
         """One slice of work; True when something was done, so that calling again at once may help."""
-        if self._stored:
-            return self._release()
-        if not (self._size or self._outbox.unsettled):
-            return False
+        session = self.session
         try:
+            if self._stored:
+                return self._release()
             if self._http.busy:
                 return self._receive()
-            if self.waiting:
+            if session is not None and session.open:
+                return session.step()
+            if self.waiting or not self._wanted():
                 return False
+            if session is not None and self._socket_turn():
+                self._http.close()
+                session.start()
+                return True
             return self._send()
         except OSError as e:
-            self._lost(e)
+            self._broken(e)
         except MemoryError:
             # A board's heap runs out when a connection needs it most: keep everything, try later.
-            self._http.close()
+            self._drop_connections()
             collect()
             self._lost("out of memory")
         return False
 
+    def _wanted(self):
+        """Whether there is something to say, and a network to say it on."""
+        recorder = self._recorder
+        if not (self._size or self._outbox.unsettled or (recorder.pending and not recorder.clock.synced)):
+            return False
+        return self._http.connected or has_network()
+
+    def _socket_turn(self):
+        """Whether the WebSocket is to be tried: not in the midst of a request that HTTP repeats."""
+        if self._socket_wait_ms and ticks_diff(ticks_ms(), self._socket_since) < self._socket_wait_ms:
+            return False
+        self._socket_wait_ms = 0
+        self.retries += self._again and self._size > 0
+        self._size = 0
+        self._probing = False
+        return True
+
     def close(self):
+        self._drop_connections()
+
+    def _drop_connections(self):
         self._http.close()
+        if self.session is not None and self.session.open:
+            self.session.close()
 
     def retry_now(self):
         """End the pause: somebody waits for the outcome."""
         self._wait_ms = 0
 
+    def _broken(self, error):
+        """A connection failed, or ended: the other way next, or the same one after a pause."""
+        session = self.session
+        if session is None or not session.open:
+            self._http.close()
+            return self._lost(error)
+        was_up = session.up
+        code = error.args[0] if error.args else 0
+        session.close()
+        why = error.args[-1] if error.args else error
+        if getattr(error, "fatal", False):
+            return self._pause(AUTH_FAILED, _REFUSED_MS, why)
+        if was_up and not hasattr(error, "fatal"):
+            self.reconnects += 1
+            if code == _GOODBYE:
+                return self._pause(self.status, _GOODBYE_MS, why)
+            return self._lost(why)
+        self.last_error = str(why)
+        self._socket_tries = min(self._socket_tries + 1, 8)
+        self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
+        self._socket_since = ticks_ms()
+
+    # what the session tells
+
+    def welcomed(self, message):
+        """The gateway knows us; `message` is its `authenticated`."""
+        self._socket_tries = 0
+        self.status = ONLINE
+
+    def hear_time(self, earliest_ms, latest_ms, asked, heard, source):
+        self._recorder.hear_time(earliest_ms, latest_ms, asked, heard, source)
+
+    def delivered(self):
+        self.frames += 1
+        self._tries = 0
+        self._slow_ms = _SLOW_MS
+        self.status = ONLINE
+
+    def rejected(self, code, why):
+        """The oldest frame was not stored."""
+        if code == "INVALID_MESSAGE":
+            self._refused(_index(why), why)
+        else:
+            self._slow_down(why)
+
+    # HTTP
+
     def _send(self):
         if not self._size:
-            self._size = self._outbox.next_frame() if self._recorder.clock.synced else self._probe()
             self._again = False
-        if not self._size or not (self._http.connected or has_network()):
-            return False
+            if not self.synced:
+                # Before the time is known no reading can be dated: ask for it with a frame that stores nothing.
+                self._probing = True
+                self._outbox.empty_frame()
+            elif not self._outbox.next_frame():
+                return False
+            self._size = self._outbox.close(b'"source_id":' + self._outbox.source)
         if self._again:
             self.retries += 1
         self._again = not self._probing
-        self._sent = ticks_ms()
-        self._http.post(self._outbox.view[: self._size])
+        self._http.post(self._outbox.view[HEADROOM : self._size])
         return True
-
-    def _probe(self):
-        """Before the time is known no reading can be dated: ask for it with a frame that stores nothing."""
-        self._probing = True
-        return self._outbox.empty_frame()
 
     def _receive(self):
         status = self._http.poll()
         if status:
-            self._learn_time()
-            self._answer(status, _parse(self._http.kept))
+            seconds = unix_seconds(self._http.date) if self._http.date else None
+            if seconds is not None:
+                earliest_ms = seconds * 1000
+                self.hear_time(earliest_ms, earliest_ms + 1000, self._http.asked, ticks_ms(), "date")
+            probing = self._probing
+            self._probing = False
+            if probing:
+                self._size = 0
+            self._answer(status, probing)
         return bool(status)
 
-    def _learn_time(self):
-        seconds = unix_seconds(self._http.date) if self._http.date else None
-        if seconds is not None:
-            now = ticks_ms()
-            round_trip_ms = ticks_diff(now, self._sent)
-            if round_trip_ms > _SLOW_SYNC_MS and self._slow_syncs < _SLOW_SYNCS_MAX:
-                self._slow_syncs += 1  # half of it is how far off the time may be: ask again
-                return
-            # Date has whole seconds: on average it lies half a second back, and half the round trip more.
-            self._recorder.sync(seconds * 1000 + 500 + round_trip_ms // 2, now)
-
-    def _answer(self, status, body):
+    def _answer(self, status, probing):
         """What an answer does to the readings. Only a gateway's own word counts: others have 200 and 400 too."""
-        probing = self._probing
-        self._probing = False
-        if probing:
-            self._size = 0
+        http = self._http
+        if status == 200 and http.find(_SUCCESS) >= 0 and http.find(_DROPPED) < 0:
+            return self._accepted(probing)
+        body = _parse(http.kept)
+        error = body.get("error")
         if status == 200 and body.get("success"):
-            self._accepted(probing, body.get("dropped"))
+            if body.get("dropped"):
+                self._slow_down("the gateway dropped %s points" % body["dropped"])
+            else:
+                self._accepted(probing)
         elif status == 401 or status == 403:
-            self._pause(AUTH_FAILED, _REFUSED_MS, "%d %s" % (status, body.get("error")))
+            self._pause(AUTH_FAILED, _REFUSED_MS, "%d %s" % (status, error))
         elif status == 429:
-            self._pause(RATE_LIMITED, _SLOW_MS, "429 %s" % body.get("error"))
+            self._slow_down("429 %s" % error)
         elif (status == 400 or status == 413) and "error" in body and not probing:
-            self._refused(status, body["error"])
+            self._refused(_index(error) if status == 400 else None, "%d %s" % (status, error))
         else:
-            self._lost("HTTP status %d %s" % (status, body.get("error", "")))
+            self._lost("HTTP status %d %s" % (status, error or ""))
 
-    def _accepted(self, probing, dropped):
-        if dropped:
-            return self._pause(RATE_LIMITED, _SLOW_MS, "the gateway dropped %s points" % dropped)
+    def _accepted(self, probing):
         self._tries = 0
         self.status = ONLINE
-        if probing and not self._recorder.clock.synced:
-            self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
-        elif not probing:
-            self.frames += 1
+        if not probing:
             self._stored = True
             self._release()
+        elif not self.synced:
+            self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
 
     def _release(self):
         if self._outbox.release():
             self._stored = False
             self._size = 0
+            self.delivered()
         return not self._stored
 
-    def _refused(self, status, error):
+    def _refused(self, index, why):
         """The frame as it is will never be stored: find the point that is to blame."""
-        self.last_error = "%d %s" % (status, error)
-        index = _index(error) if status == 400 else None
-        if index is not None and 0 <= index < self._outbox.points:
-            self._outbox.quarantine(index)
-        elif not self._outbox.split():
-            self._outbox.quarantine(0)
+        self.last_error = why
+        outbox = self._outbox
+        if index is None or not 0 <= index < outbox.points:
+            if outbox.split():
+                index = None
+            else:
+                index = 0
+        if index is not None:
+            outbox.quarantine(index)
         self._size = 0
+
+    def _slow_down(self, why):
+        self._pause(RATE_LIMITED, self._slow_ms, why)
+        self._slow_ms = min(self._slow_ms * 2, _BACKOFF_MAX_MS)
 
     def _lost(self, why):
         """No answer, or none that says anything about the readings: the same frame again, later."""
@@ -180,12 +275,12 @@ class Link:
         if self._probing:
             self._probing = False
             self._size = 0
-        self._pause(OFFLINE, min(_BACKOFF_MS << self._tries - 1, _BACKOFF_MAX_MS), str(why))
+        self._pause(OFFLINE, min(_BACKOFF_MS << self._tries - 1, _BACKOFF_MAX_MS), why)
 
     def _pause(self, status, wait_ms, why):
         """Wait `wait_ms`, 25 % more or less, so that boards that fell together do not return together."""
         self.status = status
-        self.last_error = why
+        self.last_error = str(why)
         self._wait_ms = wait_ms * (192 + random_bits(7)) // 256
         self._since = ticks_ms()
 

@@ -1,97 +1,153 @@
 """What is still to be delivered: the next frame, as JSON, out of ring, records and clock.
 
-A frame is `{"source_id":"…","points":[…]}` with points of one sector, oldest first. It stays as it is, byte
-for byte, until it is released, or rebuilt because the gateway refused it.
+A frame is `{"points":[…]` with points of one sector and one source, oldest first, and what the transport adds:
+`close` ends it. Its points stay as they are, byte for byte, until it is released, or rebuilt because the
+gateway refused it.
 """
 
 from .decoder import Decoder
-from .ring import HEADER_BYTES
+from .ports import const
+
+# In front of the JSON: room for the frame header of a WebSocket (RFC 6455 §5.2).
+HEADROOM = const(14)
+_HEAD = b'{"points":['
+_TAIL_MAX = const(48)  # or the source_id
 
 
 class Outbox:
-    """Frames for `source_id` out of `recorder`'s ring, in a buffer of `frame_bytes`.
+    """Frames out of `recorder`'s ring, in a buffer of `frame_bytes`; `source_json` is this board's source_id.
 
-    `rejected` counts points that a gateway refused for good, `delivered` those it stored.
+    `frame[HEADROOM:]` holds what `next_frame` made. `rejected` counts points that a gateway refused for good,
+    `delivered` those it stored.
     """
 
-    def __init__(self, recorder, source_id_json, page_bytes, frame_bytes):
+    def __init__(self, recorder, source_json, frame_bytes):
         self._recorder = recorder
         self._ring = recorder.ring
         self._decoder = Decoder()
-        self._read = memoryview(bytearray(page_bytes + 4))
+        self.own_source = source_json
+        self.source = source_json  # whose points the frame holds
         self.frame = bytearray(frame_bytes)
         self.view = memoryview(self.frame)
-        head = b'{"source_id":' + source_id_json + b',"points":['
-        self.frame[: len(head)] = head
-        self._head = len(head)
+        self._head = HEADROOM + len(_HEAD)
+        self._at = self._head
         self.points = 0  # in the frame
         self.rejected = 0
         self.delivered = 0
         self._limit = 0  # points that a frame may hold, 0: as many as fit
-        self._poison = []  # points of the frame under way, counted from its first, that are left out
-        # The frame begins `_done` points into the commit at `_off` of sector `_seq`, and ends likewise.
-        self._seq, self._off = self._ring.settled
-        self._end_seq, self._end_off = self._seq, self._off
-        self._done = self._end_done = 0
-        self._taken = 0  # points from begin to end, those left out included
-        # The commit that the decoder expects next: it must have seen all that comes before in the sector.
-        self._decoder_seq = 0
-        self._decoder_off = 0
+        self._poison = []  # points, by their number in the sector, that are left out
+        self._skipped = []  # the same when the frames under way were built, sorted
+        # Places in the ring are (sector, offset of a commit, points before it in that commit, and in the sector): one
+        # object, so that an exception leaves either the old one or the new. Where the oldest frame begins:
+        ring = self._ring
+        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points)
+        self._end = None  # where the frame in the buffer ends
+        # Of each frame handed over and not yet released: where it ends, points in it.
+        self._flight = []
+        # Where the decoder stands, which must have seen all that comes before in the sector; 0: anywhere.
+        self._decoder_seq = self._decoder_off = self._decoder_done = 0
+        self._seq = 0
+        self._first = self._number = 0  # the first point of the frame, and the one at hand
+        self._loaded = False  # within the commit there
 
     @staticmethod
-    def json_max(source_id_json, frame_bytes):
+    def json_max(source_json, frame_bytes):
         """Bytes of JSON that a frame has for points."""
-        return frame_bytes - 28 - len(source_id_json)
+        return frame_bytes - HEADROOM - len(_HEAD) - max(_TAIL_MAX, len(source_json) + 14)
 
     @property
     def waiting(self):
         """Points that are neither stored nor dropped nor rejected, those in the frame included."""
-        return self._ring.left + self._ring.orphaned - len(self._poison)
+        return self.unsettled - len(self._poison) + self._recorder.pending
 
     @property
     def unsettled(self):
-        """Whether `next_frame` has something to do."""
-        return self._ring.left + self._ring.orphaned > 0
+        """Points that `next_frame` can take from."""
+        return self._ring.left + self._ring.orphaned
 
-    def empty_frame(self):
-        """Make the frame one without points, a valid request that stores nothing; its size in bytes."""
-        return self._close(self._head)
+    @property
+    def handed(self):
+        """Frames handed over and not yet released."""
+        return len(self._flight)
+
+    @property
+    def ready(self):
+        """Whether there are points behind the frames handed over."""
+        flown = self._flight[-1][0][3] - self._start[3] if self._flight else 0
+        return self.unsettled > flown
 
     def next_frame(self):
-        """Fill `frame` with the oldest points; its size in bytes, 0 when there are none.
+        """Fill the frame with the oldest points that are not handed over; how many, 0 when there are none.
 
-        Also 0 while the ring is being changed: when this interrupts a `send()`.
+        All frames handed over are of one sector: also 0 as long as the next point lies in another.
+        Also 0 while the ring is being changed: when this interrupts a `send()`. Blocks for building one frame.
         """
-        if not self._recorder.guard.take(False):
-            return 0
-        try:
-            size = self._build()
-            while not size and self._poison:  # all of them were left out
-                self._settle()
-                size = self._build()
-            return size
-        finally:
-            self._recorder.leave()
+        return self._recorder.apart(self._next) or 0
+
+    def _next(self):
+        self._build()
+        while not self.points and self._end and not self._flight:  # all of them were left out
+            self._settle(self._end)
+            self._build()
+        return self.points
+
+    def empty_frame(self):
+        """Make the frame one without points, a valid request that stores nothing."""
+        self._at = self._head
+        self.source = self.own_source
+
+    def close(self, tail):
+        """End the frame with `],`, the bytes `tail` and `}`: where its JSON ends in `frame`."""
+        frame, at = self.frame, self._at
+        frame[HEADROOM : self._head] = _HEAD
+        frame[at] = 93  # ']'
+        frame[at + 1] = 44  # ','
+        at += 2
+        frame[at : at + len(tail)] = tail
+        at += len(tail)
+        frame[at] = 125  # '}'
+        return at + 1
+
+    def hand_over(self):
+        """The frame is on its way: the next one begins behind it."""
+        self._flight.append((self._end, self.points))
+        self._end = None
+        self.points = 0
+
+    def take_back(self):
+        """What was handed over and not released goes out again, from the oldest on: `points` are its."""
+        self.points = self._flight[0][1] if self._flight else 0
+        self._flight.clear()
+        self._end = None
+        self._first = self._start[3]
 
     def release(self):
-        """The gateway stored the frame: its points leave the ring. False: call again, a `send()` is under way."""
-        if not self._recorder.guard.take(False):
-            return False
-        try:
+        """The gateway stored the oldest frame: its points leave the ring. False: call again, a `send()` is at work."""
+        return bool(self._recorder.apart(self._release))
+
+    def _release(self):
+        # Interrupted anywhere it can be called again.
+        if self._flight:
+            end, points = self._flight[0]
+            self._settle(end)
+            self._flight.pop(0)
+            self.delivered += points
+        elif self._end:
+            self._settle(self._end)
+            self._end = None
             self.delivered += self.points
-            self._settle()
-            self._limit = self._limit * 2 if self._limit < 1000 else 0
-        finally:
-            self._recorder.leave()
+        self._limit = self._limit * 2 if self._limit < 1000 else 0
         return True
 
     def quarantine(self, index):
-        """The gateway refuses point `index` of the frame for good: the next frame leaves it out."""
-        for poison in sorted(self._poison):
-            if poison <= index:
+        """The gateway refused point `index` of the frame for good: the next frame leaves it out."""
+        index += self._first
+        for skipped in self._skipped:
+            if self._first <= skipped <= index:
                 index += 1
-        self._poison.append(index)
-        self.rejected += 1
+        if index not in self._poison:
+            self._poison.append(index)
+            self.rejected += 1
 
     def split(self):
         """The frame is too big: the next one holds half of it. False when it holds a single point already."""
@@ -100,161 +156,163 @@ class Outbox:
         self._limit = self.points // 2
         return True
 
-    def _settle(self):
-        self._ring.settle(self._seq, self._end_off, self._taken, self._end_done)
-        self._seq = self._end_seq
-        self._off = self._end_off
-        self._done = self._end_done
+    def _settle(self, end):
+        try:
+            self._ring.settle(end[0], end[1], end[3] - self._start[3], end[2], end[3])
+        except OSError:  # at worst it is sent again after a reboot
+            self._recorder.faults += 1
+        self._start = end
         # After a split some of those left out lie behind the frame.
-        self._poison = [index - self._taken for index in self._poison if index >= self._taken]
-        self._taken = 0
+        self._poison = [number for number in self._poison if number >= end[3]]
 
     def _build(self):
-        self._begin()
-        at = self._head
-        seq = self._seq
-        off = self._off
-        skip = self._done
+        """From where the last frame ended, as far as there is room, within the sector."""
+        ring = self._ring
+        self.points = 0
+        self._end = None
+        if not self._begin():
+            return
+        self._decoder_seq = 0
         while True:
-            n = self._ring.read(seq, off, self._read)
+            n = self._next_commit()
+            if self._start[0] < ring.tail_seq and not self._flight:
+                return self._build()  # dating a boot has opened a sector, and so given this one up
             if not n:
-                if self._taken or seq >= self._ring.head_seq:
+                if self._number > self._first or self._flight:
                     break
-                seq += 1
-                off = HEADER_BYTES
-                skip = 0
-                self._seq = seq
-                self._off = off
-                self._done = 0
-                self._decoder.reset()
+                if self._seq >= ring.head_seq:
+                    if ring.left:
+                        ring.give_up_before(ring.head_seq + 1)
+                    break
+                self._enter_next()
                 continue
-            if self._date():
-                n = self._ring.read(seq, off, self._read)
-            self._note_damage(self._decoder)
-            self._decoder.load(self._read, self._ring.payload_at, n)
-            at, taken = self._take_points(at, skip)
-            if self._decoder.more:
-                self._decoder.rewind()
-                skip = taken
+            if not self._take_points():
                 break
-            off = self._ring.next_off
-            skip = 0
-        self._end_seq = seq
-        self._end_off = self._decoder_off = off
-        self._end_done = skip
-        self._decoder_seq = seq
-        self._ring.claim(seq, self._taken)
-        return self._close(at) if self.points else 0
+            self._loaded = False
+            self._decoder_off = ring.next_off
+            self._decoder_done = 0
+        self._decoder_seq = self._seq
+        if self._number > self._first:
+            self._skipped = sorted(self._poison)
+            ring.claim(self._seq, self._number - self._start[3])
+            self._end = (self._seq, self._decoder_off, self._decoder_done, self._number)
 
-    def _note_damage(self, decoder):
-        if self._ring.damaged:
-            self._ring.damaged = False
-            decoder.lose_time()
+    def _enter(self, seq):
+        """The decoder stands at the beginning of a sector."""
+        self._decoder_seq = 0
+        self._seq = seq
+        self._decoder_off = self._ring.first
+        self._decoder_done = self._number = self._first = 0
+        self._loaded = False
+        self._decoder.reset()
+
+    def _enter_next(self):
+        self._poison.clear()
+        self._start = (self._seq + 1, self._ring.first, 0, 0)
+        self._enter(self._seq + 1)
+
+    def _begin(self):
+        """Stand where the frame starts, with a decoder that has seen what comes before. False: not now."""
+        ring = self._ring
+        self._at = self._head
+        if self._start[0] < ring.tail_seq:
+            # The sector has been overwritten: what is handed over may still arrive.
+            if self._flight:
+                return False
+            # What was rejected there is not dropped as well.
+            lost = ring.orphaned - len(self._poison)
+            self._poison.clear()
+            ring.orphaned = 0
+            ring.dropped += lost
+            self._start = (ring.tail_seq, ring.first, 0, 0)
+        seq, off, done, number = self._flight[-1][0] if self._flight else self._start
+        if (self._decoder_seq, self._decoder_off, self._decoder_done) != (seq, off, done):
+            self._replay(seq, off, done)
+        self._first = self._number = number
+        return True
+
+    def _replay(self, seq, off, done):
+        """Read the sector again up to `done` points into the commit at `off`."""
+        self._enter(seq)
+        while self._decoder_off < off and self._load():
+            self._loaded = False
+            self._decoder_off = self._ring.next_off
+            while self._decoder.more:
+                self._decoder.advance()
+        self._decoder_off = off
+        if done and self._load():
+            while self._decoder_done < done and self._decoder.more:
+                self._decoder.advance()
+                self._decoder_done += 1
+
+    def _load(self):
+        ring = self._ring
+        n = ring.read(self._seq, self._decoder_off)
+        if n:
+            self._decoder.load(ring.buf, ring.at, n, ring.damaged)
+            self._loaded = True
+            ring.damaged = False
+        return n
+
+    def _next_commit(self):
+        """Load the commit where the decoder stands, or go on within it; 0 at the sector's end."""
+        ring, decoder = self._ring, self._decoder
+        if self._loaded:
+            n = ring.read(self._seq, self._decoder_off)
+            decoder.moved(ring.buf, ring.at)
+        else:
+            n = self._load()
+        if n and decoder.more and self._date():
+            ring.read(self._seq, self._decoder_off)
+            decoder.moved(ring.buf, ring.at)
+        return n
+
+    def _take_points(self):
+        """Write points of the commit into the frame; True when it has no more."""
+        decoder = self._decoder
+        while decoder.more:
+            if self._number not in self._poison:
+                source = decoder.source
+                if source is None:
+                    if not self._ring.volatile:  # nobody knows whose it is: what told it was damaged, twice
+                        self._poison.append(self._number)
+                        self.rejected += 1
+                        continue
+                    source = self.own_source
+                if self.points and (source != self.source or self.points == self._limit):
+                    return False
+                self.source = source
+                at = self._at + 1 if self.points else self._at
+                end = len(self.frame) - max(_TAIL_MAX, len(source) + 14)
+                at = decoder.write(self.frame, at, end)
+                if at:
+                    if self.points:
+                        self.frame[self._at] = 44  # ','
+                    self._at = at
+                    self.points += 1
+                elif self.points:
+                    return False
+                else:  # from a time when frames were larger
+                    self._poison.append(self._number)
+                    self.rejected += 1
+            self._number += 1
+            self._decoder_done += 1
+            decoder.advance()
+        return True
 
     def _date(self):
-        """Tell the decoder when its record's boot began; True when the ring had to be read for that."""
+        """Tell the decoder when its commit's boot began; True when the ring had to be read for that."""
         ring, decoder = self._ring, self._decoder
-        boot = ring.read_boot
+        boot = decoder.boot
         if boot == ring.boot:
             decoder.zero_ms = self._recorder.clock.zero_ms
             decoder.estimated = False
             return False
         surveyed = boot not in ring.syncs
         if surveyed:
-            self._survey(boot, self._seq)
-            ring.read_boot = boot
+            from .survey import date
+
+            date(ring, self._recorder.clock, boot, self._seq)
         decoder.zero_ms = ring.syncs[boot]
         decoder.estimated = boot in ring.estimated
         return surveyed
-
-    def _survey(self, boot, seq):
-        """Look for the sync of an earlier boot behind its readings; without one it ended where the next began."""
-        ring = self._ring
-        decoder = Decoder()
-        off = HEADER_BYTES
-        last_ms = 0
-        after = ring.boot
-        while seq <= ring.head_seq:
-            n = ring.read(seq, off, self._read)
-            if not n:
-                seq, off = seq + 1, HEADER_BYTES
-                decoder.reset()
-                continue
-            if ring.read_boot > boot:
-                after = ring.read_boot
-                break
-            decoder.load(self._read, ring.payload_at, n)
-            last_ms = decoder.uptime_ms
-            off = ring.next_off
-        if boot not in ring.syncs:
-            ring.sync(boot, self._start_of(after, seq) - last_ms - 1, True)
-
-    def _start_of(self, boot, seq):
-        if boot == self._ring.boot:
-            return self._recorder.clock.zero_ms
-        if boot not in self._ring.syncs:
-            self._survey(boot, seq)
-        return self._ring.syncs[boot]
-
-    def _begin(self):
-        """Stand where the frame starts, with a decoder that has seen what comes before."""
-        ring = self._ring
-        if self._seq < ring.tail_seq:
-            # The sector has been overwritten: what was rejected there is not dropped as well.
-            ring.dropped += ring.orphaned - len(self._poison)
-            ring.orphaned = 0
-            self._poison.clear()
-            self._seq = ring.tail_seq
-            self._off = HEADER_BYTES
-            self._done = 0
-        self.points = 0
-        self._taken = 0
-        if self._decoder_seq != self._seq or self._decoder_off != self._off:
-            self._replay()
-
-    def _replay(self):
-        self._decoder.reset()
-        off = HEADER_BYTES
-        while off < self._off:
-            n = self._ring.read(self._seq, off, self._read)
-            if not n:
-                return
-            self._note_damage(self._decoder)
-            self._decoder.load(self._read, self._ring.payload_at, n)
-            while self._decoder.more:
-                self._decoder.skip()
-            off = self._ring.next_off
-
-    def _take_points(self, at, skip):
-        """Write the record's points from number `skip` on into the frame; where they end, how many were seen."""
-        decoder = self._decoder
-        seen = 0
-        while decoder.more:
-            if seen < skip:
-                decoder.skip()
-            elif self._taken in self._poison:
-                decoder.skip()
-                self._taken += 1
-            elif not decoder.sure:  # nobody can say what it was, or when
-                self._poison.append(self._taken)
-                self.rejected += 1
-                continue
-            else:
-                if self._limit and self.points >= self._limit:
-                    break
-                start = at + 1 if self.points else at
-                end = decoder.next_json(self.frame, start, len(self.frame) - 2)
-                if not end:
-                    break
-                if self.points:
-                    self.frame[at] = 44  # ','
-                at = end
-                self.points += 1
-                self._taken += 1
-            seen += 1
-        return at, seen
-
-    def _close(self, at):
-        self.frame[at] = 93  # ']'
-        self.frame[at + 1] = 125  # '}'
-        return at + 2

@@ -20,6 +20,7 @@ class Settings:
         except ImportError:
             plexus_board = None
         self._board = plexus_board
+        self.defaults = {}  # before those of the port
 
     def get(self, name, argument=None):
         if argument is not None:
@@ -29,7 +30,7 @@ class Settings:
             return value
         if name in self._file:
             return self._file[name]
-        return getattr(self._board, name.upper(), DEFAULTS.get(name))
+        return getattr(self._board, name.upper(), self.defaults.get(name, DEFAULTS.get(name)))
 
     def integer(self, name, argument=None):
         value = self.get(name, argument)
@@ -54,6 +55,25 @@ class Settings:
 
     def gateway(self, argument):
         return parse_url(self.get("gateway_url", argument) or GATEWAY_URL)
+
+    def networks(self):
+        """Wi-Fi networks as (ssid, password), those first that come first: `wifi_ssid` and `wifi_password`,
+        then `wifi`, an object with `ssid` and `password`, or a list of such."""
+        more = self.get("wifi") or []
+        more = [more] if isinstance(more, dict) else more
+        ssid = self.get("wifi_ssid")
+        found = [(ssid, self.get("wifi_password"))] if ssid else []
+        for each in more:
+            if not isinstance(each, dict):
+                raise ValueError("wifi must be an object with ssid and password, or a list of such")
+            found.append((each.get("ssid"), each.get("password")))
+        for ssid, password in found:
+            if not isinstance(ssid, str) or not 0 < len(ssid.encode()) <= 32:
+                raise ValueError("wifi_ssid must be a text of 1 to 32 bytes, not %r" % (ssid,))
+            # Open, a passphrase, or a key of 64 digits (IEEE 802.11 annex J).
+            if password and (not isinstance(password, str) or not 8 <= len(password) <= 64):
+                raise ValueError("wifi_password of %r must have 8 to 64 characters" % ssid)
+        return found
 
 
 def _read_file(path):
@@ -89,22 +109,19 @@ def check_source_id(source):
 
 
 def parse_url(url):
-    """`http://host[:port][/path]` as (host, port, path of the ingest endpoint)."""
+    """`http[s]://host[:port][/path]` as (whether TLS, host, port, path without a slash at its end)."""
     if not isinstance(url, str):
         raise TypeError("gateway_url must be a str, not %s" % type(url).__name__)
-    if url.startswith("https://"):
-        raise ValueError(
-            "gateway_url: TLS is not supported yet, use http:// to a gateway on your own network"
-        )
-    if not url.startswith("http://"):
-        raise ValueError("gateway_url must begin with http://, not %r" % url)
-    rest = url[7:]
+    tls = url.startswith("https://")
+    if not tls and not url.startswith("http://"):
+        raise ValueError("gateway_url must begin with https:// or http://, not %r" % url)
+    rest = url[8 if tls else 7 :]
     slash = rest.find("/")
     path = "" if slash < 0 else rest[slash:].rstrip("/")
     host = rest if slash < 0 else rest[:slash]
-    port = "80"
+    port = "443" if tls else "80"
     if ":" in host:
         host, port = host.rsplit(":", 1)
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("gateway_url needs a host, and a port from 1 to 65535: %r" % url)
-    return host, int(port), path + "/ingest"
+    return tls, host, int(port), path

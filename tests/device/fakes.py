@@ -2,9 +2,10 @@
 
 import json
 
-from plexus_mp import clock, http, link, points, recorder
+from plexus_mp import clock, http, link, points, ports, recorder, ws
 from plexus_mp.blocks import RamBlocks
-from plexus_mp.outbox import Outbox
+from plexus_mp.mount import mount
+from plexus_mp.outbox import HEADROOM, Outbox
 from plexus_mp.recorder import Recorder
 from plexus_mp.ring import Ring
 
@@ -39,7 +40,7 @@ class Ticks:
         self.total = 0
         self._patches = [
             Patch(module, name, value)
-            for module in (clock, http, link, points, recorder)
+            for module in (clock, http, link, points, recorder, ws)
             for name, value in (("ticks_ms", self.ms), ("ticks_add", self.add), ("ticks_diff", self.diff))
             if hasattr(module, name)
         ]
@@ -74,17 +75,23 @@ class Ticks:
 class Device:
     """Recorder and outbox over a ring in RAM, on a tick counter whose first tick was `UNIX_MS`."""
 
-    def __init__(self, ticks, ring=4096, sector=1024, page=256, frame=1024, blocks=None):
+    def __init__(
+        self, ticks, ring=4096, sector=1024, page=256, frame=1024, blocks=None, align=1, commit_ms=0, synced=True,
+        source=SOURCE,
+    ):  # fmt: skip
         self.ticks = ticks
         self.blocks = blocks or RamBlocks(ring, sector)
-        self.ring = Ring(self.blocks, page)
-        self.recorder = Recorder(self.ring, page, Outbox.json_max(SOURCE, frame))
-        self.recorder.clock.sync(UNIX_MS, ticks.now)
-        self.started = ticks.total
-        self.outbox = Outbox(self.recorder, SOURCE, page, frame)
+        self.ring = Ring(self.blocks, page, align)
+        if not self.ring.volatile:
+            mount(self.ring)
+        stored = b"" if self.ring.volatile else source
+        self.recorder = Recorder(self.ring, page, Outbox.json_max(source, frame), stored, commit_ms)
+        if synced:
+            self.recorder.sync(self.unix_ms(), ticks.now)
+        self.outbox = Outbox(self.recorder, source, frame)
 
     def unix_ms(self):
-        return UNIX_MS + self.ticks.total - self.started
+        return UNIX_MS + self.ticks.total
 
     def send(self, metric, value, tags=None, stamp_ms=None, cls=None):
         return self.recorder.send(cls, metric, value, tags, stamp_ms)
@@ -92,58 +99,33 @@ class Device:
     def batch(self, points, tags=None, stamp_ms=None):
         return self.recorder.send_batch(points, tags, stamp_ms, int)
 
-    def frame_bytes(self, size):
-        return bytes(self.outbox.view[:size])
+    def frame_bytes(self):
+        return bytes(self.outbox.view[HEADROOM : self.outbox.close(b'"source_id":' + self.outbox.source)])
 
     def drain(self):
         """All points that wait, as a gateway that accepts everything sees them."""
         found = []
         while True:
-            size = self.outbox.next_frame()
-            if not size:
+            if not self.outbox.next_frame():
                 return found
-            found += parse_frame(self.frame_bytes(size))
+            found += parse_frame(self.frame_bytes())
             assert self.outbox.release()
 
 
-def parse_frame(text):
-    body = json.loads(text)
-    assert sorted(body) == ["points", "source_id"] and body["source_id"] == json.loads(SOURCE)
+def frame_body(frame):
+    body = json.loads(frame)
+    assert sorted(body) == ["points", "source_id"]
+    return body
+
+
+def parse_frame(frame):
+    body = frame_body(frame)
+    assert body["source_id"] == text(SOURCE)
     return body["points"]
 
 
-class Flaky(RamBlocks):
-    """RAM blocks that raise `error` at the call number `fails_at` that changes them, before or after doing it."""
-
-    def __init__(self, size, block_bytes):
-        super().__init__(size, block_bytes)
-        self.calls = 0
-        self.fails_at = -1
-        self.error = OSError
-        self.after = False
-        self.torn_bytes = None
-
-    def _due(self):
-        self.calls += 1
-        return self.calls == self.fails_at
-
-    def writeblocks(self, n, buf, off=0):
-        due = self._due()
-        if due and not self.after:
-            super().writeblocks(n, bytes(buf)[: self.torn_bytes or 0], off)
-            raise self.error
-        super().writeblocks(n, buf, off)
-        if due:
-            raise self.error
-
-    def ioctl(self, op, arg):
-        due = op == 6 and self._due()
-        if due and not self.after:
-            raise self.error
-        result = super().ioctl(op, arg)
-        if due:
-            raise self.error
-        return result
+def text(source_json):
+    return json.loads(source_json)
 
 
 class NorBlocks(RamBlocks):
@@ -171,6 +153,57 @@ class NorBlocks(RamBlocks):
             self._mem[at + i] = before & buf[i]
 
 
+class Flaky:
+    """A block device over `blocks` that raises `error` at the call number `fails_at`, before or after doing it.
+
+    Reads count only with `counts_reads`. A write that fails before leaves `torn_bytes`.
+    """
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+        self.volatile = blocks.volatile
+        self.calls = 0
+        self.fails_at = -1
+        self.error = OSError
+        self.after = False
+        self.torn_bytes = 0
+        self.counts_reads = False
+
+    def _due(self):
+        self.calls += 1
+        return self.calls == self.fails_at
+
+    def _fails_before(self, due):
+        if due and not self.after:
+            raise self.error
+
+    def readblocks(self, n, buf, off=0):
+        self._fails_before(self.counts_reads and self._due())
+        self.blocks.readblocks(n, buf, off)
+
+    def writeblocks(self, n, buf, off=0):
+        due = self._due()
+        if due and not self.after:
+            self.blocks.writeblocks(n, bytes(buf)[: self.torn_bytes], off)
+        self._fails_before(due)
+        self.blocks.writeblocks(n, buf, off)
+        if due:
+            raise self.error
+
+    def ioctl(self, op, arg):
+        due = op == 6 and self._due()
+        self._fails_before(due)
+        result = self.blocks.ioctl(op, arg)
+        if due:
+            raise self.error
+        return result
+
+
+def dial(host, port):
+    """A connection of the network whose `with` block this is."""
+    return ports.Tcp(host, port)
+
+
 class Network:
     """Dials `Wire`s for the library; `serve(wire, body)` is called with each whole request."""
 
@@ -180,7 +213,7 @@ class Network:
         self.wires = []
         self.reachable = True
         self.write_bytes = 1 << 20  # taken at a time
-        self.patch = Patch(http, "Tcp", self.dial)
+        self.patch = Patch(ports, "Tcp", self.dial)
 
     def __enter__(self):
         self.patch.__enter__()

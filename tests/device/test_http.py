@@ -42,8 +42,19 @@ _CLOSED = (
 )
 
 
+_OTHERS = (
+    b"Accept-Ranges Access-Control-Allow-Origin Age Allow Alt-Svc Cache-Control CF-RAY Content- "
+    b"Disposition Content-Encoding Content-Language Content-Location Content-Range Content-Security- "
+    b"Policy Content-Type ETag Expires Fly-Request-Id Keep-Alive Last-Modified Link Location NEL "
+    b"Pragma Proxy-Authenticate Referrer-Policy Report-To Retry-After Sec-WebSocket-Extensions Sec- "
+    b"WebSocket-Protocol Server Set-Cookie Strict-Transport-Security Trailer Vary Via Warning WWW- "
+    b"Authenticate X-Content-Type-Options X-Frame-Options X-Powered-By X-Request-Id gzip identity "
+    b"h2c"
+).split()
+
+
 def _http():
-    return Http("gateway", 8080, "/ingest", "plx_secret", "agent/1")
+    return Http(fakes.dial, "gateway", 8080, "/ingest", "plx_secret", "agent/1")
 
 
 def _poll(http, limit=2000):
@@ -91,6 +102,16 @@ def test_date_is_kept():
         assert _post(http) == 200 and http.date == _DATE
 
 
+def test_find_looks_at_the_whole_body_only():
+    for body, found in ((_OK, 0), (b"x" * 512, -1), (_OK + b"x" * 487, -1), (_OK + b"x" * 486, 0)):
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        with fakes.Ticks(), fakes.Network(lambda wire, _: wire.answer(answer)):
+            http = _http()
+            assert _post(http) == 200
+            assert http.find(b'{"success":true,') == found, body
+            assert http.find(b"HTTP") == http.find(b"dropped") == -1
+
+
 def test_request_and_partial_writes():
     seen = []
 
@@ -103,7 +124,7 @@ def test_request_and_partial_writes():
             network.write_bytes = write_bytes
             http = _http()
             for i in range(3):
-                body = b"%d" % i * 50
+                body = b"%d" % i * 50 * (i < 2)  # the last one is empty
                 assert _post(http, body) == 200 and seen.pop() == body
             assert http.connections == 1 and len(network.wires) == 1
 
@@ -133,6 +154,24 @@ def test_the_second_connection_is_not_replaced():
         assert _post(http) == 200
         gen.raises(OSError, _post, http)
         assert len(network.wires) == 2 and not network.open and not http.busy
+
+
+def test_a_kept_connection_that_breaks_amid_the_answer_is_not_replaced():
+    """The gateway may have stored what it began to answer: that is for the caller to decide."""
+    answers = [(_LENGTH,), (b"HTTP", b"")]
+    with fakes.Ticks(), fakes.Network(lambda wire, _: wire.answer(*answers.pop(0))) as network:
+        http = _http()
+        assert _post(http) == 200
+        gen.raises(OSError, _post, http)
+        assert len(network.wires) == 1 and not network.open
+
+
+def test_what_an_answer_lacks_is_not_the_last_ones():
+    answers = [_LENGTH, b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n"]
+    with fakes.Ticks(), fakes.Network(lambda wire, _: wire.answer(answers.pop(0))):
+        http = _http()
+        assert _post(http) == 200 and http.date == _DATE
+        assert _post(http) == 204 and http.date is None and http.kept == b"" and http.find(b"{") < 0
 
 
 def test_an_answer_nobody_asked_for_is_not_taken_for_the_next():
@@ -257,11 +296,39 @@ def test_endless_answers_end():
                 for _ in range(300):
                     network.wires[0].answer(more)
                     assert not http.poll()
-                    assert len(http.kept) <= 512 and len(http._line) <= 512
+                    assert len(http.kept) <= 512
                     ticks.advance(100)
 
             gen.raises(OSError, flooded)
             assert not network.open
+
+
+def test_words_of_headers():
+    """Their hashes are those that the parsers compare with, and no other common name has one of them."""
+
+    def hashed(text):
+        http = _http()
+        http._buf[: len(text)] = text
+        return http._word(0, len(text))
+
+    known = {
+        b"Content-Length": 0xB816D8,
+        b"Date": 0x354714,
+        b"Connection": 0xD3E8B6,
+        b"Close": 0xF5D096,
+        b"Transfer-Encoding": 0x318025,
+        b"Chunked": 0xF443DA,
+        b"Upgrade": 0xA60F30,
+        b"WebSocket": 0x98FFB5,
+        b"Sec-WebSocket-Accept": 0xF2B7E0,
+    }
+    for name, number in known.items():
+        assert hashed(name) == hashed(name.upper()) == hashed(name + b": x") == number, (
+            name,
+            hex(hashed(name)),
+        )
+    others = set([hashed(name) for name in _OTHERS])
+    assert len(others) == len(_OTHERS) and not others & set(known.values())
 
 
 # days since 1970 of the first day of months, counted one by one

@@ -30,7 +30,7 @@ class Bench:
         if not synced:
             self.device.recorder.clock.zero_ms = None
         self.outbox = self.device.outbox
-        http = Http("gateway", 80, "/ingest", "plx_secret", "agent/1")
+        http = Http(fakes.dial, "gateway", 80, "/ingest", "plx_secret", "agent/1")
         self.link = Link(self.outbox, http, self.device.recorder)
         self.frames = []
         self.say = lambda frame: _answer(200, _STORED)
@@ -321,14 +321,13 @@ def test_a_gateway_that_refuses_everything_ends():
 
 def test_out_of_memory_keeps_everything():
     with on_bench() as b:
-        dial = b.network.dial
 
         def no_memory(host, port):
             raise MemoryError
 
-        with fakes.Patch(fakes.http, "Tcp", no_memory):
+        with fakes.Patch(fakes.ports, "Tcp", no_memory):
             b.send()
-        assert b.link.last_error == "out of memory" and b.outbox.waiting == 4 and b.network.dial == dial
+        assert b.link.last_error == "out of memory" and b.outbox.waiting == 4
         b.pass_ms(1251)
         assert b.outbox.delivered == 4
 

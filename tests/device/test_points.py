@@ -1,6 +1,7 @@
 """Values on their way through record, ring and JSON, and what the protocol cannot carry."""
 
 import json
+import struct
 
 from plexus_mp.errors import PlexusError
 from plexus_mp.points import EVENT, METRIC
@@ -119,6 +120,132 @@ def test_every_double_is_exact():
     gen.for_seeds(10, check)
 
 
+def test_every_float32_is_exact():
+    """What a board with single precision sends; and its neighbours, of which only the difference is stored."""
+
+    def check(g):
+        with fakes.Ticks() as ticks:
+            device = fakes.Device(ticks, 16384, 1024, 512, 4096)
+            bits = g.bits()
+            values = []
+            while len(values) < 150:
+                bits = (
+                    bits + g.pick((0, 1, -1, 63, -64, 8191, -8192, 1 << 20, -(1 << 24), 1 << 28, 1 << 31))
+                    & 0xFFFFFFFF
+                )
+                value = struct.unpack("<f", struct.pack("<I", bits))[0]
+                if value - value == 0:
+                    values.append(value)
+                    assert device.send("m%d" % g.below(2), value)
+                    ticks.advance(1000)
+            for point, value in zip(device.drain(), values):
+                assert gen.same(point["value"], value), (point["value"], value)
+
+    gen.for_seeds(10, check)
+
+
+# Whether in flash, alignment, commit_ms, sector.
+_RINGS = ((False, 1, 0, 1024), (True, 1, 0, 1024), (True, 16, 0, 2048), (True, 256, 0, 8192), (True, 1, 30_000, 1024),
+          (True, 32, 30_000, 2048), (False, 1, 30_000, 1024))  # fmt: skip
+
+
+def _walk(g, value, kind):
+    """A value like the one before, now and then one of another kind."""
+    if g.chance(25):
+        return g.a_value()
+    if kind == 0:
+        return struct.unpack("<f", struct.pack("<f", value + (g.below(200) - 100) / 256))[0]
+    if kind == 1:
+        return int(value) + g.below(9) - 4
+    return g.chance(2) if kind == 2 else g.a_float()
+
+
+def _dense(g, ring):
+    """The same series again and again, as a program with a loop sends them, at steady and at odd times."""
+    flash, align, commit_ms, sector = ring
+    with fakes.Ticks((1 << 30) - g.below(90_000)) as ticks:
+        blocks = fakes.NorBlocks(64 * sector, sector) if flash else None
+        device = fakes.Device(ticks, 64 * sector, sector, 600, 2048, blocks, align, commit_ms)
+        size = g.between(1, 8)
+        kinds = [g.below(4) for _ in range(size)]
+        values = [0.0] * size
+        tags = [g.some_tags() if g.chance(3) else None for _ in range(size)]
+        wanted = []
+        for _ in range(90):
+            ticks.advance(g.pick((2000, 2000, 2000, 2000, 2001, 1985, 2016, 100, 0, 90_000, 3)))
+            order = list(range(size))
+            if g.chance(12):
+                order = order[g.below(size) :] + order[:1]
+            for i in order:
+                value = _walk(g, values[i], kinds[i])
+                if isinstance(value, (int, float)) and abs(value) < 1e6:
+                    values[i] = float(value)
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                wanted.append(
+                    ("metric" if number else "event", "m%d" % i, value, tags[i], None, device.unix_ms())
+                )
+            if all([tag is None for tag in tags]):
+                assert device.batch([(w[1], w[2]) for w in wanted[-len(order) :]])
+            else:
+                for w in wanted[-len(order) :]:
+                    assert device.send(w[1], w[2], w[3])
+            device.recorder.upkeep(False)
+        device.recorder.upkeep(True)
+        assert not device.ring.dropped and not getattr(blocks, "spoiled", 0)
+        _compare(device.drain(), wanted)
+
+
+def test_dense_records():
+    for ring in _RINGS:
+        gen.for_seeds(4, _dense, ring)
+
+
+def test_dense_records_are_small():
+    """Three readings that change a little, every two seconds: what a ring holds is what an outage may last."""
+    for commit_ms, most in ((0, 20), (60_000, 13)):
+        with fakes.Ticks() as ticks:
+            device = fakes.Device(ticks, 65536, 4096, 512, 4096, None, 1, commit_ms)
+            g = gen.Gen(5)
+            count = 600
+            for _ in range(count):
+                ticks.advance(2000)
+                points = [
+                    ("temperature", 22 + g.below(40) / 100),
+                    ("humidity", 50 + g.below(60) / 64),
+                    ("n", g.below(50)),
+                ]
+                rounded = [
+                    (m, struct.unpack("<f", struct.pack("<f", v))[0] if m != "n" else v) for m, v in points
+                ]
+                assert device.batch(rounded)
+            device.recorder.upkeep(True)
+            used = (device.ring.head_seq - 1) * 4096 + device.ring.head_off
+            assert used < most * count, used / count
+
+
+def test_a_definition_is_told_twice():
+    """Any one commit of a sector may be lost: only its own readings are, and those up to the next keyframe."""
+    for lost in range(0, 40, 3):
+        with fakes.Ticks() as ticks:
+            blocks = fakes.NorBlocks(8 * 4096, 4096)
+            device = fakes.Device(ticks, 0, 0, 128, 2048, blocks)
+            offs = []
+            for i in range(60):
+                ticks.advance(2000)
+                offs.append(device.ring.head_off if device.ring.head_seq else device.ring.first)
+                assert device.batch([("a", i), ("b", i + 0.5)])
+            assert device.ring.head_seq == 1
+            blocks._mem[4096 + offs[lost] + 2] ^= 1
+            got = [p["value"] for p in fakes.Device(ticks, 0, 0, 128, 2048, blocks).drain()]
+            assert len(set(got)) == len(got) and all([0 <= v < 60 and v % 1 in (0, 0.5) for v in got])
+            missing = [i for i in range(60) if i not in got]
+            assert (
+                lost in missing and len(missing) <= 16 and missing == list(range(missing[0], missing[-1] + 1))
+            )
+            if lost < 2:  # the first two records tell the same
+                assert missing == [lost]
+
+
 def test_a_burst_in_one_millisecond_keeps_its_order():
     with fakes.Ticks((1 << 30) - 1) as ticks:
         device = fakes.Device(ticks, 32768, 1024)
@@ -229,11 +356,11 @@ def test_a_refused_point_of_a_batch_leaves_its_commit_out():
 
 def test_a_point_too_big_for_the_page_costs_no_reading():
     with fakes.Ticks() as ticks:
-        device = fakes.Device(ticks, 1024, 512, 128, 4096)
-        while device.ring.head_seq < 2 or device.ring.room() > 100:
+        device = fakes.Device(ticks, 1536, 512, 128, 4096)
+        while device.ring.head_seq < 3 or device.ring.room() > 100:
             assert device.send("m", 1)
         gen.raises(PlexusError, device.send, "e", "x" * 200)
-        assert device.ring.dropped == 0 and device.ring.head_seq == 2
+        assert device.ring.dropped == 0 and device.ring.head_seq == 3
 
 
 def test_subclasses_of_numbers_are_numbers():

@@ -1,5 +1,6 @@
 """send() under adverse conditions: inside itself, with a device that fails, at the edge of a sector."""
 
+from plexus_mp.blocks import RamBlocks
 from plexus_mp.errors import PlexusError
 from plexus_mp.points import METRIC
 
@@ -110,14 +111,15 @@ def test_a_late_point_that_never_fits_blocks_nothing():
         assert _values(device) == [-1, 1, 2, 3]
 
 
-def _failing(g, error, after):
+def _failing(g, error, after, flash, commit_ms):
     """Random sends; call number `fails_at` to the device fails. What was accepted is read, each once, in order."""
-    blocks = fakes.Flaky(2048, 512)
+    made = fakes.NorBlocks(6 * 512, 512) if flash else RamBlocks(4 * 512, 512)
+    blocks = fakes.Flaky(made)
     blocks.error = error
     blocks.after = after
     blocks.torn_bytes = g.below(40)
     with fakes.Ticks() as ticks:
-        device = fakes.Device(ticks, page=200, blocks=blocks)
+        device = fakes.Device(ticks, page=200, blocks=blocks, commit_ms=commit_ms)
         accepted = []
         for i in range(80):
             blocks.fails_at = blocks.calls + 1 if g.chance(8) else -1
@@ -126,11 +128,14 @@ def _failing(g, error, after):
             try:
                 assert device.batch(points)
                 accepted += [value for _, value in points]
+                if g.chance(6):
+                    device.recorder.upkeep(g.chance(2))
             except error:
                 pass
             _check_count(device)
         blocks.fails_at = -1
         assert device.send("end", -1)
+        device.recorder.upkeep(True)
         got = _values(device)
         assert got[-1] == -1
         # Of a batch that raised, what was committed before may be there; all else is, from the oldest left on.
@@ -138,6 +143,9 @@ def _failing(g, error, after):
         assert [v for v in got if v in accepted] == [v for v in accepted if v >= got[0]]
         assert len(got) == device.recorder.accepted - device.ring.dropped
         assert device.outbox.waiting == 0 and device.ring.left == 0
+        if flash:
+            device = fakes.Device(ticks, page=200, blocks=blocks, commit_ms=commit_ms)
+            assert device.ring.left == 0 and not made.spoiled
 
 
 def _check_count(device):
@@ -147,13 +155,60 @@ def _check_count(device):
 def test_a_failing_device_corrupts_nothing():
     for error in (OSError, MemoryError, KeyboardInterrupt):
         for after in (False, True):
-            gen.for_seeds(6, _failing, error, after)
+            gen.for_seeds(3, _failing, error, after, False, 0)
+            gen.for_seeds(3, _failing, error, after, False, 5000)
+            gen.for_seeds(3, _failing, error, after, True, 0)
+            gen.for_seeds(3, _failing, error, after, True, 5000)
+
+
+def test_a_flash_call_that_fails_loses_nothing():
+    """One call after the other fails once, reading calls too: of a send, of a commit, of a delivery."""
+
+    def send(device):
+        return device.batch([("m", 1001), ("n", 1002)])
+
+    def deliver(device):
+        while device.outbox.next_frame():
+            _arrived.extend([p["value"] for p in fakes.parse_frame(device.frame_bytes())])
+            assert device.outbox.release()
+
+    _arrived = []
+    for act in (send, lambda device: device.recorder.upkeep(True), deliver):
+        for commit_ms in (0, 60_000):
+            fails_in, struck = 0, True
+            while struck:
+                fails_in += 1
+                with fakes.Ticks() as ticks:
+                    blocks = fakes.Flaky(fakes.NorBlocks(8 * 512, 512))
+                    blocks.counts_reads = True
+                    device = fakes.Device(ticks, page=100, blocks=blocks, commit_ms=commit_ms)
+                    del _arrived[:]
+                    accepted = list(range(40))
+                    for i in accepted:
+                        ticks.advance(2000)
+                        assert device.send("m", i)
+                    blocks.fails_at = blocks.calls + fails_in
+                    try:
+                        if act(device) is True:
+                            accepted += [1001, 1002]
+                    except OSError:
+                        pass
+                    struck = blocks.calls >= blocks.fails_at
+                    blocks.fails_at = -1
+                    assert device.send("end", 2000)
+                    device.recorder.upkeep(True)
+                    deliver(device)
+                    assert [v for v in _arrived if v < 1001] == accepted[:40], (commit_ms, fails_in)
+                    assert len(set(_arrived)) == len(_arrived) and _arrived[-1] == 2000
+                    assert not set(accepted) - set(_arrived) and device.outbox.waiting == 0
+                    device = fakes.Device(ticks, page=100, blocks=blocks, commit_ms=commit_ms)
+                    assert device.outbox.waiting == 0
 
 
 def test_a_failing_device_keeps_what_interrupted():
     """The flash fails while late points are recorded: they stay, each once, until it works again."""
     for fails_in in (1, 2, 3):
-        blocks = fakes.Flaky(4096, 512)
+        blocks = fakes.Flaky(RamBlocks(4096, 512))
         with fakes.Ticks() as ticks:
             device = fakes.Device(ticks, page=200, blocks=blocks)
             assert device.send("m", 0)
@@ -196,7 +251,74 @@ def test_a_program_that_never_sends_keeps_the_time():
         assert device.send("before", 1)
         for _ in range(20):
             ticks.advance(day_ms)
-            device.recorder.keep_time()
+            device.recorder.upkeep(False)
         assert device.send("after", 2)
         before, after = [point["timestamp"] for point in device.drain()]
     assert after - before == 20 * day_ms
+
+
+# pages
+
+
+def test_a_page_is_committed_when_it_is_full_or_old():
+    for flash in (False, True):
+        with fakes.Ticks() as ticks:
+            blocks = fakes.NorBlocks(8 * 1024, 1024) if flash else None
+            device = fakes.Device(ticks, 8192, 1024, 200, 1024, blocks, 1, 10_000)
+            recorder = device.recorder
+            assert device.send("m", 1) and recorder.pending == 1 and device.ring.left == 0
+            assert device.outbox.waiting == 1 and device.outbox.unsettled == 0
+            ticks.advance(9_999)
+            recorder.upkeep(False)
+            assert recorder.pending == 1 and recorder.accepted == 0
+            assert device.send("m", 2)
+            ticks.advance(1)
+            recorder.upkeep(False)
+            assert recorder.pending == 0 and recorder.accepted == device.ring.left == 2
+            for i in range(3, 300):
+                assert device.send("m", i)
+            assert device.ring.left > 100 and recorder.pending < 100
+            assert device.ring.left + recorder.pending == device.outbox.waiting == 299
+            recorder.upkeep(True)
+            assert recorder.pending == 0 and _values(device) == list(range(1, 300))
+            recorder.upkeep(True)  # an empty page is no commit
+            assert device.ring.left == 0
+
+
+def test_pages_stand_for_themselves():
+    """Whichever pages of a sector are lost, the others are read, with their names, values and times."""
+    for lost in range(6):
+        with fakes.Ticks() as ticks:
+            blocks = fakes.NorBlocks(8 * 2048, 2048)
+            device = fakes.Device(ticks, 0, 0, 128, 2048, blocks, 1, 60_000)
+            wanted = []
+            pages = []
+            for page in range(6):
+                off = device.ring.head_off if device.ring.head_seq else 0
+                for i in range(8):
+                    ticks.advance(2000)
+                    value = page * 100 + i + 0.5
+                    assert device.batch([("t", value), ("n", page * 100 + i)])
+                    if page != lost:
+                        wanted += [("t", value, device.unix_ms()), ("n", page * 100 + i, device.unix_ms())]
+                device.recorder.upkeep(True)
+                pages.append(off or device.ring.first)
+            assert device.ring.head_seq == 1
+            at = 2048 + pages[lost] + 20
+            blocks._mem[at] = blocks._mem[at] ^ 4
+            device = fakes.Device(ticks, 0, 0, 128, 2048, blocks, 1, 60_000)
+            got = [(p["metric"], p["value"], p["timestamp"]) for p in device.drain()]
+            assert got == wanted, lost
+
+
+def test_a_page_survives_a_sector_that_fails():
+    with fakes.Ticks() as ticks:
+        blocks = fakes.Flaky(fakes.NorBlocks(8 * 512, 512))
+        device = fakes.Device(ticks, page=100, blocks=blocks, commit_ms=60_000)
+        for i in range(5):
+            assert device.send("m", i)
+        blocks.fails_at = blocks.calls + 2  # the header is written, and then
+        device.recorder.upkeep(True)
+        device.recorder.upkeep(True)
+        assert device.recorder.faults + device.ring.bad == 1
+        assert device.recorder.pending == 0 and _values(device) == [0, 1, 2, 3, 4]

@@ -90,10 +90,13 @@ def test_source_id_rules():
 
 def test_gateway_url():
     for url, wanted in (
-        ("http://gw", ("gw", 80, "/ingest")),
-        ("http://gw/", ("gw", 80, "/ingest")),
-        ("http://gw:8080", ("gw", 8080, "/ingest")),
-        ("http://10.0.0.7:65535/a/b/", ("10.0.0.7", 65535, "/a/b/ingest")),
+        ("http://gw", (False, "gw", 80, "")),
+        ("http://gw/", (False, "gw", 80, "")),
+        ("http://gw:8080", (False, "gw", 8080, "")),
+        ("http://10.0.0.7:65535/a/b/", (False, "10.0.0.7", 65535, "/a/b")),
+        ("https://gw", (True, "gw", 443, "")),
+        ("https://gw:8443/", (True, "gw", 8443, "")),
+        ("https://gw.example/a//", (True, "gw.example", 443, "/a")),
     ):
         assert parse_url(url) == wanted
     for bad in (
@@ -101,7 +104,10 @@ def test_gateway_url():
         "gw",
         "ws://gw",
         "HTTP://gw",
-        "https://gw",
+        "https:/gw",
+        "https://",
+        "https://:443",
+        "https://gw:0",
         "http://",
         "http://:80",
         "http://gw:",
@@ -112,6 +118,32 @@ def test_gateway_url():
     ):
         assert "gateway_url" in str(gen.raises(ValueError, parse_url, bad)), bad
     assert "gateway_url" in str(gen.raises((TypeError, ValueError), parse_url, 5))
+
+
+def test_wifi_networks():
+    one = {"ssid": "home", "password": "secret-1"}
+    for environment, file, wanted in (
+        ({}, {}, []),
+        ({}, {"wifi": one}, [("home", "secret-1")]),
+        ({}, {"wifi": [one, {"ssid": "open"}]}, [("home", "secret-1"), ("open", None)]),
+        ({}, {"wifi_ssid": "a", "wifi_password": "12345678"}, [("a", "12345678")]),
+        ({"PLEXUS_WIFI_SSID": "b"}, {"wifi_ssid": "a", "wifi": one}, [("b", None), ("home", "secret-1")]),
+    ):
+        with sources(environment, file):
+            assert Settings().networks() == wanted
+    for file in (
+        {"wifi": "home"},
+        {"wifi": ["home"]},
+        {"wifi": {"password": "12345678"}},
+        {"wifi_ssid": "x" * 33},
+        {"wifi_ssid": 5},
+        {"wifi_ssid": "a", "wifi_password": "s3cret7"},
+        {"wifi_ssid": "a", "wifi_password": "s3cret7" * 10},
+        {"wifi_ssid": "a", "wifi_password": 12345678},
+    ):
+        with sources({}, file):
+            error = str(gen.raises(ValueError, Settings().networks))
+            assert error.startswith("wifi") and "s3cret" not in error and "12345678" not in error
 
 
 def test_errors_name_the_setting():

@@ -17,11 +17,12 @@ VMS = ("cpython", "micropython")
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """What came of a run. `ring_lines` are what the library told of its ring at each boot, `console` is the rest."""
 
     world: World
     verdict: Verdict
     console: str
+    ring_lines: list[str]
 
     def rows(self) -> list:
         assert self.world.store is not None
@@ -60,7 +61,15 @@ def simulate(
     verdict = world.kernel.run(run())
     world.kernel.close()
     assert world.placements[0].board.error is None
-    return Outcome(world, verdict, "".join(console))
+    ring_lines, rest = apart("".join(console))
+    return Outcome(world, verdict, rest, ring_lines)
+
+
+def apart(console: str) -> tuple[list[str], str]:
+    """(the lines that the library prints of its ring when it starts, what else was printed)."""
+    lines = console.splitlines(keepends=True)
+    told = [line for line in lines if line.startswith("plexus: ring of ")]
+    return told, "".join(line for line in lines if line not in told)
 
 
 def program(folder: Path, source: str) -> Path:

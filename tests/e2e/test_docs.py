@@ -36,7 +36,8 @@ def commands():
 
 def test_no_block_is_of_a_kind_that_nothing_executes():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
-    assert kinds <= {"sh", "python", "json", "toml"}
+    assert kinds <= {"sh", "python", "json", "toml", "text"}
+    assert len(blocks("text")) == len(checks()), "text is what board_check prints"
 
 
 @pytest.mark.parametrize("vm", VMS)
@@ -68,6 +69,22 @@ def run(command, **environment):
 def test_run_commands(command):
     result = run(command)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def checks():
+    """Commands that check a board file, each with what the document shows of its output."""
+    text = (ROOT / "docs" / "boards.md").read_text()
+    return re.findall(r"^```sh\n([^\n]*board_check[^\n]*)\n```\n+```text\n(.*?)^```", text, re.M | re.S)
+
+
+@pytest.mark.parametrize(("command", "shown"), checks())
+def test_board_checks_print_what_is_shown(command, shown):
+    """All but the figures, which are as good as the library of the day."""
+    result = run(command)
+    assert result.returncode == 0, result.stderr
+    labels = [[line[:20] for line in text.splitlines()] for text in (result.stdout, shown)]
+    assert labels[0] == labels[1]
+    assert result.stdout.splitlines()[:2] == shown.splitlines()[:2]
 
 
 def test_make_demo():
@@ -142,6 +159,7 @@ def test_every_command_is_executed_by_one_of_these_tests():
         "mpremote cp ",
         "mpremote reset",
         ".venv/bin/python -m host_sim run",
+        ".venv/bin/python tools/board_check.py",
     )
     rest = [c for c in commands() if not c.startswith(known) and "host_sim gateway" not in c]
     assert rest == []

@@ -6,7 +6,7 @@ import pytest
 
 from host_sim.board.bme280 import BME280, CHIP_ID_BMP280, Calibration
 from host_sim.board.traces import make_trace
-from host_sim.world import BME280_ADDRESS
+from host_sim.world import BME280_ADDRESS, ROOT
 from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 
@@ -145,7 +145,7 @@ def test_an_outage_longer_than_the_ring_drops_the_oldest_and_counts(vm, tmp_path
         await asyncio.sleep(3600)
         placement.board.wifi.set_available(True)
 
-    outcome = simulate(FIRMWARE, vm, 3800, outage)
+    outcome = simulate(FIRMWARE, vm, 3800, outage, board_file=ROOT / "boards" / "esp32_ram_ring.py")
     verdict = outcome.verdict
     assert verdict.clean and verdict.dropped > 0
     assert verdict.accepted == verdict.stored + verdict.dropped + verdict.pending

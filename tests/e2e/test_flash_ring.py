@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from host_sim.answers import frame_rule_for, rule_for
 from host_sim.world import ROOT
 from tests.e2e.simulation import FIRMWARE, program, simulate
 
@@ -73,10 +74,9 @@ def test_power_cuts_at_any_flash_operation(tmp_path):
 
 def test_a_gateway_that_loses_its_answers_gets_the_same_bytes_after_a_reboot(vm, tmp_path):
     async def disturb(world, placement):
-        from host_sim.answers import rule_for
-
         await asyncio.sleep(10.4)
         world.answers.add(rule_for("lost", 0, 3, 0.0))
+        world.answers.add(frame_rule_for("lost", 3, 0.0))
         await asyncio.sleep(2.2)
         placement.board.power_off()
         await asyncio.sleep(1)
@@ -108,7 +108,7 @@ def test_a_boot_that_never_met_the_gateway_is_placed_before_the_next_and_says_so
 
 @pytest.mark.parametrize(
     ("setting", "word"),
-    [('"vfs"', "holds the files"), ('"nothing"', "no data partition is called 'nothing'")],
+    [('"vfs"', "holds files"), ('"nothing"', "no data partition is called 'nothing'")],
 )
 def test_a_partition_that_cannot_be_used_is_refused(vm, setting, word, tmp_path):
     source = f"from plexus_mp import Plexus\nPlexus(source_id='x', ring={setting})\n"

@@ -96,7 +96,7 @@ class Running:
         return list(self.store.rows())
 
     def stop(self) -> None:
-        self.run(self.server.stop(0.2))
+        self.run(self.server.stop(0.05))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
         self.loop.close()

@@ -23,12 +23,11 @@ def plan(batch: int) -> tuple[list[Planned], list[Planned], dict[str, str]]:
     return numbers, events, {"batch": str(batch), "place": "Mühle"}
 
 
-def main(api_key: str, source_id: str, ws_url: str) -> None:
+def main(api_key: str, source_id: str, ws_url: str, timeout_s: str) -> None:
     import plexus
 
-    # 0.7.0 waits for the WebSocket on every send, as long as an HTTP request may take.
     client = plexus.Plexus(
-        api_key=api_key, source_id=source_id, ws_url=ws_url, timeout=0.15, persistent_buffer=False
+        api_key=api_key, source_id=source_id, ws_url=ws_url, timeout=float(timeout_s), persistent_buffer=False
     )
     for batch in range(BATCHES):
         numbers, events, tags = plan(batch)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import socket
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+import websocket
 
 from .conftest import KEY, NOW_MS, Running, Start, points
+from .device_client import GONE, RawDevice, connect
+from .test_device_socket import wait_for
 
 
 @pytest.fixture
@@ -196,3 +201,51 @@ def test_keys_are_never_shown(gateway: Running) -> None:
     gateway.post(points(1))
     shown = [gateway.get("/health").body.decode(), repr(gateway.gateway.settings), gateway.server.page_url]
     assert all(KEY not in text for text in shown)
+
+
+# the device's socket
+
+
+def test_pings_whose_answers_nobody_reads(gateway: Running) -> None:
+    link = RawDevice(gateway).link
+    ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+    with pytest.raises(GONE):
+        for _ in range(1_000):
+            link.sock.sendall(ping * 1_000)
+    assert gateway.gateway.counters["pings_unread"] == 1
+
+
+def test_a_device_that_reads_nothing_is_given_up(start: Start) -> None:
+    gateway = start(device_ping_s=0.1, device_silence_s=0.3, control_burst=10**6)
+    link = connect(gateway).link
+    message = b'{"type":"nonsense"}'
+    frame = bytes([0x81, 128 + len(message)]) + bytes(4) + message
+    link.sock.settimeout(10)
+    with pytest.raises(GONE):
+        while True:
+            link.sock.sendall(frame * 10_000)
+    assert gateway.gateway.counters["devices_silent"] == 1
+    assert connect(gateway).welcome["type"] == "authenticated"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_bytes_on_the_socket(gateway: Running, seed: int) -> None:
+    rng = random.Random(seed)
+    device = connect(gateway)
+    device.link.sock.settimeout(0.05)
+    with suppress(*GONE, OSError):
+        for _ in range(20):
+            opcode, size = rng.choice((0, 1, 1, 2, 2, 8, 9, 10, 11)), rng.randrange(126)
+            head = bytes([rng.choice((0x80, 0x80, 0)) + opcode, rng.choice((0x80, 0x80, 0x80, 0)) + size])
+            device.link.sock.sendall(head + rng.randbytes(4 + rng.choice((size, size, size, 3))))
+    device.link.shutdown()
+
+
+def test_devices_count_as_connections(gateway: Running) -> None:
+    devices = [connect(gateway, source_id=f"rig-{n}") for n in range(8)]
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        connect(gateway, source_id="rig-8")
+    assert refused.value.status_code == 503
+    for device in devices:
+        device.link.shutdown()
+    wait_for(lambda: gateway.server.connections == 0)

@@ -1,4 +1,4 @@
-"""The server around the application: scripts, ports, shutdown, the device socket."""
+"""The server around the application: scripts, ports, shutdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-import websocket
 
 from host_sim.gateway import Action, Fate, GatewayServer, Post, Reply, Settings, create_app, open_store
 
@@ -95,14 +94,6 @@ def test_a_store_that_cannot_commit_is_a_queue_failure(start: Start, tmp_path: P
     assert gateway.post(points(1)).status == 200
     assert gateway.store.repeated_total == 0
     other.close()
-
-
-def test_device_socket_is_refused_over_http(start: Start) -> None:
-    gateway = start()
-    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-        websocket.create_connection(f"ws://127.0.0.1:{gateway.server.port}/ws/device", timeout=5)
-    assert refused.value.status_code == 404
-    assert gateway.gateway.counters["websockets_refused"] == 1
 
 
 def test_a_busy_port_gives_way(start: Start) -> None:

@@ -6,22 +6,21 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-HEADER_BYTES = 32
-MARK_BYTES = 16
-FIXED_BYTES = 64
-SETTLED, DROPPED, BOOT, SYNC, CLOSED = 0xC0, 0xC1, 0xC2, 0xC3, 0xC4
-NUMBERS = {0x00: "<b", 0x10: "<h", 0x20: "<i", 0x30: "<q", 0x40: "<f", 0x50: "<d"}
+HEADER = struct.Struct("<2sBHIIIHHHHHH6s")
+HEADER_BYTES = HEADER.size + 3
+MARKS = {0xC0: struct.Struct("<BHHH"), 0xC1: struct.Struct("<BBIIH")}
+UNKNOWN = 0xFFFF
 
 
-def crc16(start: int, data: bytes) -> int:
+def crc24(start: int, data: bytes) -> int:
     """Bit by bit, as the polynomial is written."""
-    crc = start & 0xFFFF
+    crc = start & 0xFFFFFF
     for byte in data:
-        crc ^= byte << 8
+        crc ^= byte << 16
         for _ in range(8):
-            crc = crc << 1 ^ (0x11021 if crc & 0x8000 else 0)
+            crc = crc << 1 ^ (0x1864CFB if crc & 0x800000 else 0)
     return crc
 
 
@@ -30,11 +29,12 @@ class Point:
     """One reading; `uptime_ms` is when it was taken, `stamp_ms` the timestamp it was given, if any."""
 
     boot: int
+    source: str | None
     cls: str
     metric: str
     value: Any
     tags: dict[str, str]
-    uptime_ms: int | None
+    uptime_ms: int
     stamp_ms: int | None
     seq: int
     offset: int  # of its commit
@@ -48,189 +48,239 @@ class Image:
     syncs: dict[int, tuple[int, bool]] = field(default_factory=dict)  # Unix ms at uptime 0, an estimate?
     head: int = 0
     tail: int = 1
-    settled: tuple[int, int] = (1, HEADER_BYTES)
+    settled: tuple[int, int] = (1, 0)
     dropped: int = 0
 
     def waiting(self) -> list[Point]:
-        return [p for p in self.points if p.seq >= self.tail and (p.seq, p.offset) >= self.settled]
+        return [p for p in self.points if (p.seq, p.offset) >= self.settled]
 
     def timestamp(self, point: Point) -> int | None:
         if point.stamp_ms is not None:
             return point.stamp_ms
-        if point.boot not in self.syncs or point.uptime_ms is None:
-            return None
-        return self.syncs[point.boot][0] + point.uptime_ms
+        return self.syncs[point.boot][0] + point.uptime_ms if point.boot in self.syncs else None
+
+
+class Header(NamedTuple):
+    magic: bytes
+    align_log2: int
+    longest: int
+    seq: int
+    boot: int
+    dropped: int
+    tail_back: int
+    settled_back: int
+    settled_offset: int
+    settled_points: int
+    points_before: int
+    end_before: int
+    zero_ms: bytes
 
 
 class Reader:
-    """Reads `data`, the bytes of a ring whose sectors have `sector_bytes`."""
+    """Reads `data`, the bytes of a ring whose sectors have `sector_bytes`; `encrypted`: nothing reads as erased."""
 
-    def __init__(self, data: bytes, sector_bytes: int) -> None:
+    def __init__(self, data: bytes, sector_bytes: int, encrypted: bool = False) -> None:
         self._sectors = [data[at : at + sector_bytes] for at in range(0, len(data), sector_bytes)]
-        self._end = sector_bytes - FIXED_BYTES
+        self._encrypted = encrypted
         self.image = Image()
 
     def read(self) -> Image:
         image = self.image
-        headers = [h for block in range(len(self._sectors)) if (h := self._header(block))]
-        if not headers:
+        found = [h for block in range(len(self._sectors)) if (h := self._header(block))]
+        if not found:
             return image
-        newest = max(headers, key=lambda h: h[2])
-        image.head, image.settled = newest[2], (newest[4], newest[5])
-        image.tail = max(1, image.head - newest[6], image.head - len(self._sectors) + 1)
-        image.dropped = newest[7]
-        self._take_dropped()
-        for header in sorted(headers, key=lambda h: h[2]):
-            if header[2] >= max(1, image.head - len(self._sectors) + 1):
-                self._read_sector(header[2], header[3])
+        newest = max(found, key=lambda h: h.seq)
+        image.head, image.dropped = newest.seq, newest.dropped
+        image.tail = max(1, image.head - newest.tail_back)
+        image.settled = image.head - newest.settled_back, newest.settled_offset
+        self._align = 1 << newest.align_log2
+        self._longest = max(h.longest for h in found)
+        headers = {h.seq: h for h in found}
+        for header in found:
+            self._sync(header.boot, int.from_bytes(header.zero_ms, "little"), False)
+        for seq in range(image.tail, image.head + 1):
+            if seq in headers:
+                after = headers.get(seq + 1)
+                self._read_sector(seq, after.end_before if after else UNKNOWN)
         return image
 
-    def _header(self, block: int) -> tuple[Any, ...] | None:
-        raw = self._sectors[block][:HEADER_BYTES]
-        fields = struct.unpack("<2sHIIIHHI6sH", raw)
-        if fields[0] != b"P1" or fields[9] != crc16(0, raw[:30]) or fields[2] % len(self._sectors) != block:
-            return None
-        self._sync(fields[3], int.from_bytes(fields[8], "little"), False)
-        return fields if fields[2] else None
+    def _header(self, block: int) -> Header | None:
+        for at in (0, HEADER_BYTES):
+            raw = self._sectors[block][at : at + HEADER_BYTES]
+            header = Header(*HEADER.unpack_from(raw))
+            sealed = int.from_bytes(raw[HEADER.size :], "big") == crc24(0, raw[: HEADER.size])
+            if header.magic == b"P\x02" and sealed and header.seq % len(self._sectors) == block:
+                return header
+        return None
 
     def _sync(self, boot: int, unix_ms: int, estimated: bool) -> None:
         if unix_ms:
             self.image.syncs[boot] = unix_ms, estimated or self.image.syncs.get(boot, (0, False))[1]
 
-    def _sector(self, seq: int) -> bytes:
-        return self._sectors[seq % len(self._sectors)]
+    def _up(self, n: int) -> int:
+        return -(-n // self._align) * self._align
 
-    def _mark(self, seq: int, at: int) -> tuple[int, int, int, int, int] | None:
-        """Type, flag and three numbers of the mark at `at`."""
-        raw = self._sector(seq)[at : at + MARK_BYTES]
-        if len(raw) < MARK_BYTES or not 0xC0 <= raw[0] < 0xFF:
+    def _thing(self, seq: int, at: int, end: int) -> tuple[int, bytes, int] | None:
+        """Mark type or 0, payload, and where the next begins."""
+        sector = self._sectors[seq % len(self._sectors)][:end]
+        if at + 4 > end:
             return None
-        if int.from_bytes(raw[14:], "big") != crc16(seq, raw[:14]):
-            return None
-        return struct.unpack("<BBIII", raw[:14])
-
-    def _take_dropped(self) -> None:
-        for place in range(3):
-            mark = self._mark(self.image.head, self._end + place * MARK_BYTES)
-            if mark and mark[0] == DROPPED and mark[2] > self.image.tail:
-                self.image.tail, self.image.dropped = mark[2], mark[3]
-
-    def _commit(self, seq: int, at: int, end: int) -> tuple[bytes, int] | None:
-        """The payload at `at` and where it ends."""
-        sector = self._sector(seq)[:end]
-        if at + 3 > end or sector[at] >= 0xC0:
-            return None
-        begin = at + (1 if sector[at] < 0x80 else 2)
-        n = sector[at] if sector[at] < 0x80 else (sector[at] & 0x3F) << 8 | sector[at + 1]
+        first, begin = sector[at], at + 1
+        if first in MARKS:
+            n = MARKS[first].size - 1
+        elif first < 0x80:
+            n = first
+        else:
+            n, begin = (first & 0x3F) << 8 | sector[at + 1], at + 2
         crc_at = begin + n
-        if not n or crc_at + 2 > end:
+        if not n or first > 0xC1 or crc_at + 3 > end or crc_at + 3 - at > self._longest:
             return None
-        if int.from_bytes(sector[crc_at : crc_at + 2], "big") != crc16(seq, sector[at:crc_at]):
+        if int.from_bytes(sector[crc_at : crc_at + 3], "big") != crc24(seq, sector[at:crc_at]):
             return None
-        return sector[begin:crc_at], crc_at + 2
+        return (first if first in MARKS else 0), sector[begin:crc_at], at + self._up(crc_at + 3 - at)
 
-    def _end_of(self, seq: int) -> int:
-        closed = self._mark(seq, self._end + 48)
-        return closed[3] if seq != self.image.head and closed and closed[0] == CLOSED else self._end
-
-    def _goes_on(self, seq: int, at: int, end: int) -> bool:
-        """Whether what lies behind a commit that follows damage shows that it is one."""
-        if at >= end or self._mark(seq, at) or self._commit(seq, at, end):
+    def _counts_behind_damage(self, seq: int, at: int, end: int) -> bool:
+        if self._encrypted or at >= end or self._thing(seq, at, end):
             return True
-        return self._sector(seq)[at] == 0xFF and seq != self.image.head
+        return self._sectors[seq % len(self._sectors)][at] == 0xFF
 
-    def _read_sector(self, seq: int, boot: int) -> None:
-        records = Records(self.image, seq)
-        at, end = HEADER_BYTES, self._end_of(seq)
-        sound = True
-        while at < end:
-            commit = self._commit(seq, at, end)
-            if self._sector(seq)[at] == 0xFF:
-                at += 1
-            elif commit and (sound or self._goes_on(seq, commit[1], end)):
-                self.image.points += records.read(commit[0], boot, at)
-                at, sound = commit[1], True
-            elif at + MARK_BYTES <= end and (mark := self._mark(seq, at)):
-                boot = self._take_mark(mark, boot, seq)
-                at += MARK_BYTES
+    def _read_sector(self, seq: int, end: int) -> None:
+        records = Records(seq)
+        end = min(end, len(self._sectors[0]))
+        at = sound = self._up(2 * HEADER_BYTES)
+        while at < end and at - sound <= self._up(self._longest):
+            thing = self._thing(seq, at, end)
+            if thing is None or (at > sound and not self._counts_behind_damage(seq, thing[2], end)):
+                records.sure = False
+                at += self._align
+                continue
+            if thing[0]:
+                self._take_mark(seq, thing[0], thing[1])
             else:
-                records.timed = sound = False
-                at += 1
+                self.image.points += records.read(thing[1], at)
+            at = sound = thing[2]
 
-    def _take_mark(self, mark: tuple[int, int, int, int, int], boot: int, seq: int) -> int:
-        kind, flag, a, b, c = mark
-        if kind == BOOT:
-            return a
-        if kind == SYNC:
-            self._sync(a, c << 32 | b, bool(flag))
-        elif kind == SETTLED and seq == self.image.head:
-            self.image.settled = max(self.image.settled, (a, b))
-        return boot
+    def _take_mark(self, seq: int, kind: int, data: bytes) -> None:
+        if kind == 0xC1:
+            estimated, boot, low, high = MARKS[kind].unpack(bytes([kind]) + data)[1:]
+            self._sync(boot, high << 32 | low, bool(estimated))
+        elif seq == self.image.head:
+            back, offset, _ = MARKS[kind].unpack(bytes([kind]) + data)[1:]
+            self.image.settled = max(self.image.settled, (seq - back, offset))
 
 
 class Records:
     """The records of one sector, which depend on those before them there."""
 
-    def __init__(self, image: Image, seq: int) -> None:
-        self._image = image
+    def __init__(self, seq: int) -> None:
         self._seq = seq
         self._series: dict[int, tuple[str, str, dict[str, str]]] = {}
-        self._ms = 0
-        self.timed = False
+        self._integers: dict[int, int] = {}  # by series, since the keyframe
+        self._floats: dict[int, int] = {}  # bits of the last float32
+        self._shape: list[tuple[int, int]] = []
+        self._boot = self._ms = self._step = 0
+        self._source: str | None = None
+        self.sure = False
 
-    def read(self, record: bytes, boot: int, offset: int) -> Iterator[Point]:
-        at = self._time(record)
-        later, stamp = 0, None
-        while at < len(record):
-            kind, number, at = record[at] & 0xF0, record[at] & 15, at + 1
-            if kind == 0xE0:
-                later, at = int.from_bytes(record[at : at + 2], "little"), at + 2
-            elif kind == 0xF0:
-                stamp, at = int.from_bytes(record[at : at + 8], "little", signed=True), at + 8
-            elif kind == 0xD0:
-                at = self._define(record, at)
+    def read(self, payload: bytes, offset: int) -> Iterator[Point]:
+        self._data, self._at, self._offset = payload, 0, offset
+        while self._at < len(payload):
+            alike = self._time()
+            if not self.sure:
+                return
+            yield from self._points(alike)
+
+    def _take(self, form: str) -> Any:
+        value = struct.unpack_from("<" + form, self._data, self._at)
+        self._at += struct.calcsize("<" + form)
+        return value[0] if len(value) == 1 else value
+
+    def _bytes(self, n: int) -> bytes:
+        self._at += n
+        return self._data[self._at - n : self._at]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._take("B")
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return int(value)
+
+    def _signed(self) -> int:
+        first = self._take("B")
+        magnitude = first & 0x3F
+        if first & 0x80:
+            magnitude |= self._varint() << 6
+        return -magnitude if first & 0x40 else magnitude
+
+    def _time(self) -> int:
+        """Read a record's beginning: how many points are like those of the record before."""
+        first = self._take("B")
+        change = first & 31
+        if change == 31:
+            self._boot = self._varint()
+            s, ms = self._take("IH")
+            self._ms, self._step, self._shape, self.sure = 1000 * s + ms, 0, [], True
+            self._integers.clear()
+        elif self.sure:
+            if change == 30:
+                self._step = self._varint()
             else:
-                if number == 15:
-                    number, at = record[at], at + 1
-                value, at = self._value(record, kind, at)
-                if number in self._series and (self.timed or stamp is not None):
-                    when = self._ms + later if self.timed else None
-                    yield Point(boot, *self._named(number, value), when, stamp, self._seq, offset)
+                self._step += -(change + 1) // 2 if change & 1 else change // 2
+            self._ms += self._step
+        return int(first >> 5)
+
+    def _points(self, alike: int) -> Iterator[Point]:
+        before, self._shape = self._shape, []
+        for number, kind in before if alike == 7 else before[:alike]:
+            yield from self._point(kind, number, 0, None)
+        later, stamp = 0, None
+        while alike != 7 and self._at < len(self._data):
+            first = self._take("B")
+            if first == 0xC0:
+                return
+            if first == 0xD0:
+                self._define()
+            elif first == 0xD1:
+                self._source = json.loads(self._bytes(self._take("H")))
+            elif first == 0xE0:
+                later = self._take("H")
+            elif first == 0xF0:
+                stamp = self._take("q")
+            else:
+                number = first & 15 if first & 15 != 15 else self._take("B")
+                yield from self._point(first & 0xF0, number, later, stamp)
                 later, stamp = 0, None
 
-    def _named(self, number: int, value: Any) -> tuple[str, str, Any, dict[str, str]]:
-        cls, metric, tags = self._series[number]
-        return cls, metric, value, tags
+    def _point(self, kind: int, number: int, later: int, stamp: int | None) -> Iterator[Point]:
+        value = self._value(kind, number)
+        if len(self._shape) < 6:
+            self._shape.append((number, 0x30 if kind == 0x20 else kind))
+        if number in self._series:
+            cls, metric, tags = self._series[number]
+            when = self._ms + later
+            yield Point(
+                self._boot, self._source, cls, metric, value, tags, when, stamp, self._seq, self._offset
+            )
 
-    def _time(self, record: bytes) -> int:
-        if record[0] == 0:
-            s, ms = struct.unpack_from("<IH", record, 1)
-            self._ms, self.timed = 1000 * s + ms, True
-            return 7
-        since = shift = at = 0
-        while record[at] & 0x80:
-            since |= (record[at] & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-        self._ms += (since | record[at] << shift) - 1
-        return at + 1
+    def _define(self) -> None:
+        number, cls, names, tags = self._take("BBHH")
+        metric = json.loads(self._bytes(names))
+        told = json.loads(self._bytes(tags)) if tags else {}
+        self._series[number] = ("metric", "event")[cls], metric, told
 
-    def _define(self, record: bytes, at: int) -> int:
-        number, cls, names, tags = struct.unpack_from("<BBHH", record, at)
-        at += 6
-        metric = json.loads(record[at : at + names])
-        at += names
-        self._series[number] = (
-            ("metric", "event")[cls],
-            metric,
-            json.loads(record[at : at + tags]) if tags else {},
-        )
-        return at + tags
-
-    def _value(self, record: bytes, kind: int, at: int) -> tuple[Any, int]:
-        if kind in NUMBERS:
-            form = NUMBERS[kind]
-            return struct.unpack_from(form, record, at)[0], at + struct.calcsize(form)
-        if kind in (0x60, 0x70):
-            return kind == 0x70, at
-        n = int.from_bytes(record[at : at + 2], "little")
-        return json.loads(record[at + 2 : at + 2 + n]), at + 2 + n
+    def _value(self, kind: int, number: int) -> Any:
+        if kind == 0x00:
+            self._integers[number] = self._signed() + self._integers.get(number, 0)
+            return self._integers[number]
+        if kind in (0x20, 0x30):
+            bits = self._take("I") if kind == 0x20 else self._signed() + self._floats.get(number, 0)
+            self._floats[number] = bits & 0xFFFFFFFF
+            return struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))[0]
+        if kind in (0x10, 0x40):
+            return self._take("q" if kind == 0x10 else "d")
+        if kind in (0x50, 0x60):
+            return kind == 0x60
+        return json.loads(self._bytes(self._take("H")))

@@ -97,11 +97,98 @@ def test_what_was_being_sent_at_a_cut_may_be_either():
     for stored in (False, True):
         journal, rows = history(VALUES)
         journal.begin(START_MS + 1_000_000, "send_batch", repr((([("t", 1.0), ("u", 2.0)],), {})))
-        journal.cut()
+        journal.cut(START_MS + 1_000_000)
         if stored:
             rows.append(Row("metric", "t", 1.0, {}, START_MS + 1_000_000))
         verdict = compare(journal, rows)
         assert verdict.clean and verdict.accepted == 50
+
+
+def paged(values, committed, period_ms=2000):
+    """A journal of `values`, of which the first `committed` had left the page when the power went; their rows."""
+    journal = Journal()
+    for i, value in enumerate(values):
+        journal.begin(START_MS + i * period_ms, "send", (("t", value), {}), True)
+        journal.end(True)
+    journal.commit(committed)
+    journal.cut(START_MS + len(values) * period_ms)
+    return journal, [Row("metric", "t", v, {}, START_MS + i * period_ms + 37) for i, v in enumerate(values)]
+
+
+def test_what_was_in_the_page_at_a_cut_may_be_either_and_is_counted():
+    for stored in range(40, 51):
+        journal, rows = paged(VALUES, 40)
+        verdict = compare(journal, rows[:stored])
+        assert verdict.clean and verdict.accepted == 50
+        assert (verdict.at_cut, verdict.pending) == (50 - stored, 0)
+        assert verdict.at_cut_ms == (50 - stored) * 2000
+
+
+def test_what_was_committed_before_a_cut_is_lost_when_it_is_missing():
+    journal, rows = paged(VALUES, 40)
+    verdict = compare(journal, rows[:39])
+    assert (verdict.lost, verdict.at_cut) == (1, 10) and not verdict.clean
+
+
+def test_what_was_in_the_page_is_stored_once_at_most():
+    journal, rows = paged(VALUES, 40)
+    rows.append(Row("metric", "t", rows[45].value, {}, rows[45].timestamp_ms + 60_000))
+    assert compare(journal, rows).duplicates == 1
+
+
+def test_a_page_that_a_running_board_holds_is_pending():
+    journal, rows = paged(VALUES, 40)
+    held = [Row("metric", "t", row.value, {}, row.timestamp_ms - 37) for row in rows[44:]]
+    verdict = compare(journal, rows[:40], held)
+    assert (verdict.lost, verdict.at_cut, verdict.pending) == (0, 4, 6)
+
+
+def test_a_commit_covers_the_oldest_of_the_page_also_of_a_call_under_way():
+    """A batch larger than what the page had left: its first points are committed with those before."""
+    journal = Journal()
+    journal.begin(START_MS, "send", (("t", 1.0), {}), True)
+    journal.end(True)
+    journal.begin(START_MS + 2000, "send_batch", (([("t", 2.0), ("t", 3.0)],), {}), True)
+    journal.commit(2)
+    journal.end(True)
+    journal.cut(START_MS + 3000)
+    assert [reading.value for reading in journal.sure()] == [1.0, 2.0]
+    assert [reading.value for reading in journal.at_cut()] == [3.0]
+
+
+def test_a_refused_call_leaves_the_page_to_the_others():
+    journal = Journal()
+    for value, accepted in ((1.0, True), (2.0, False), (3.0, True)):
+        journal.begin(START_MS, "send", (("t", value), {}), True)
+        journal.end(accepted)
+    journal.commit(2)
+    journal.cut(START_MS + 1)
+    assert [reading.value for reading in journal.sure()] == [1.0, 3.0] and journal.at_cut() == []
+
+
+def test_readings_that_wait_for_no_commit_are_never_excused():
+    journal, rows = history(VALUES)
+    journal.cut(START_MS + 200_000)
+    assert compare(journal, rows[:-1]).lost == 1
+
+
+def test_a_page_written_while_the_power_went_may_be_dropped_later():
+    """The device has it and counts it as given up: no reading is miscounted."""
+    journal, rows = paged(VALUES, 40)
+    verdict = compare(journal, rows[5:40], dropped=15)
+    assert (verdict.lost, verdict.miscounted, verdict.at_cut) == (0, 0, 0) and verdict.clean
+    verdict = compare(journal, rows[5:40], dropped=16)
+    assert verdict.miscounted == 1
+
+
+def test_guessed_times_of_a_page_at_a_cut_are_matched_by_their_order():
+    journal, _ = paged(VALUES, 40)
+    guessed = [
+        Row("metric", "t", value, {"clock": "estimated"}, START_MS - 10_000_000 + i)
+        for i, value in enumerate(VALUES[:45])
+    ]
+    verdict = compare(journal, guessed)
+    assert verdict.clean and verdict.at_cut == 5
 
 
 def test_refused_calls_are_no_readings():

@@ -19,16 +19,22 @@ def _packed(value):
 as_data = repr  # what no other way would carry as it is: tuples, and dicts with any key
 
 
-def exchange(operation, arguments):
-    """The board's answer, and the timers that are due, or None."""
-    request = [operation, [_packed(argument) for argument in arguments]]
-    status, value, due = json.loads(_call(json.dumps(request)))
-    if status == 1:
-        raise OSError(*value)
-    if status == 2:
-        raise ValueError(value)
-    if status == 3:
-        raise MemoryError
-    if isinstance(value, dict):
-        value = unhexlify(value["x"])
-    return value, due
+def bind(operation, on_due):
+    """A function that asks the board for `operation`; timers that are due go to `on_due`."""
+
+    def ask(*arguments):
+        request = [operation, [_packed(argument) for argument in arguments]]
+        status, value, due = json.loads(_call(json.dumps(request)))
+        if status == 1:
+            raise OSError(*value)
+        if status == 2:
+            raise ValueError(value)
+        if status == 3:
+            raise MemoryError
+        if due:
+            on_due(due)
+        if isinstance(value, dict):
+            value = unhexlify(value["x"])
+        return value
+
+    return ask

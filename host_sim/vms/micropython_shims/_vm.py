@@ -7,7 +7,7 @@ import vfs
 from _board import call
 from _files import File
 
-_SHIMS = ("machine", "network", "esp32", "socket", "tls", "ssl", "select", "random", "time", "os", "asyncio")
+_SHIMS = ("machine", "network", "socket", "tls", "ssl", "select", "random", "time", "os", "asyncio")
 
 
 class _BoardFiles:
@@ -44,7 +44,7 @@ def _run_file(name):
 
 def run():
     # The shims must be in before the files they came from are hidden behind the board's.
-    for name in _SHIMS + ("_start",):
+    for name in _SHIMS + (call("setup.port"), "_start"):
         sys.modules.pop(name, None)
         __import__(name)
     vfs.umount("/")

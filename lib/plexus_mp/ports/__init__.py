@@ -4,12 +4,14 @@ Every other file imports from here and tests no platform itself. A port gives:
 
 `ticks_ms()`, `ticks_add(a, ms)`, `ticks_diff(a, b)`  milliseconds that wrap
 `Tcp`                              one non-blocking TCP connection
+`load_tls()`                       the module `ports/*_tls.py` of the port
+`station(hostname, country)`       the Wi-Fi interface, or None
 `Guard`                            mutual exclusion between `send()` and `tick()`
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
 `forget(module)`                   gives the memory of a module back
-`DEFAULTS`                         sizes that suit the memory of the machine
+`DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
 """
 
 import sys

@@ -23,9 +23,14 @@ DEFAULTS = {
     "sector_bytes": 32768,
     "page_bytes": 8192,
     "frame_bytes": 131072,
+    "ring": "ram",
+    "commit_ms": 0,
+    "program_bytes": 0,
+    "transport": "auto",
     "tick_ms": 20,
     "timer_id": -1,
 }
+FILES = {"commit_ms": 60000}  # where a ring in files differs
 
 
 def forget(module):
@@ -61,30 +66,31 @@ def unique_id():
 
 
 def open_flash(label):
-    raise ValueError("ring: this port has no flash partitions, only 'ram'")
+    raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
 
 
 class Guard:
     """Held while ring and records are being changed; here `tick()` runs in a thread of its own."""
 
     def __init__(self):
-        self._lock = threading.Lock()
-        self._owner = None
+        self._lock = threading.RLock()
+        self._call = 0
 
-    def take(self, wait):
-        """True when the caller may go on; False inside itself, or when busy and not `wait`.
+    def take(self, wait, call):
+        """True when `call`, a number above 0, may go on; False inside another one, or when busy and not `wait`.
 
         Blocks for as long as another thread holds it: one commit, or one frame being built.
         """
-        me = threading.get_ident()
-        if self._owner == me or not self._lock.acquire(blocking=wait):
+        if self._lock._is_owned() or not self._lock.acquire(blocking=wait):
             return False
-        self._owner = me
+        self._call = call
         return True
 
-    def drop(self):
-        self._owner = None
-        self._lock.release()
+    def drop(self, call):
+        """Let go, if it was `call` that took it."""
+        if self._lock._is_owned() and self._call in (0, call):
+            self._call = 0
+            self._lock.release()
 
 
 class _Ticker(threading.Thread):
@@ -117,6 +123,17 @@ def stop_ticker(ticker):
 
 def has_network():
     return True
+
+
+def station(hostname, country):
+    """The system sees to its network."""
+
+
+def load_tls():
+    """What TLS needs of this port; loaded only with https."""
+    from . import cpython_tls
+
+    return cpython_tls
 
 
 class Tcp:

@@ -32,9 +32,16 @@ DEFAULTS = {
     "sector_bytes": 1024,
     "page_bytes": 512,
     "frame_bytes": 2048,
+    "ring": "files",
+    "commit_ms": 0,
+    "program_bytes": 0,
+    "transport": "auto",
     "tick_ms": 100,
     "timer_id": -1,
 }
+# Where a ring in files differs. A file takes whole blocks of 4 KB, littlefs finds room for 32 sooner than for more
+# (fileblocks.py), and each commit costs an erase, so a page waits. It is held in RAM twice.
+FILES = {"ring_bytes": 131072, "sector_bytes": 4096, "page_bytes": 1024, "commit_ms": 60000}
 
 
 def forget(module):
@@ -59,20 +66,54 @@ def unique_id():
     return binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, "unique_id") else ""
 
 
-def open_flash(label):
-    """The flash partition `label`; ValueError when there is none, or it holds the files."""
+def open_flash(where):
+    """(block device, its unit of programming in bytes, whether erased bytes read as anything).
+
+    `where` is the label of an ESP32's data partition, or "rp2:START:LENGTH" in bytes from where the files' flash begins.
+    Raises `ValueError` when there is none, or when it holds files.
+    """
+    if where.startswith("rp2:"):
+        return _rp2_flash(where)
     try:
         from esp32 import Partition
     except ImportError:
-        raise ValueError("ring: this port has no flash partitions, only 'ram'")
-    found = Partition.find(Partition.TYPE_DATA, label=label)
+        raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
+    found = Partition.find(Partition.TYPE_DATA, label=where)
     if not found:
-        raise ValueError("ring: no data partition is called %r" % label)
-    if label == "vfs":
-        raise ValueError("ring: the partition 'vfs' holds the files")
-    if found[0].info()[5]:
-        raise ValueError("ring: the partition %r is encrypted" % label)
-    return found[0]
+        raise ValueError("ring: no data partition is called %r" % where)
+    # ESP-IDF, "Flash Encryption": writes to an encrypted partition are whole blocks of 16 bytes.
+    encrypted = found[0].info()[5]
+    _refuse_files(found[0], where)
+    return found[0], 16 if encrypted else 1, encrypted
+
+
+def _rp2_flash(where):
+    try:
+        start, length = [int(part) for part in where[4:].split(":")]
+        from rp2 import Flash
+    except ImportError:
+        raise ValueError("ring: %r needs an RP2 board" % where)
+    except ValueError:
+        raise ValueError("ring must be rp2:START:LENGTH in bytes, not %r" % where)
+    import os
+
+    root = os.statvfs("/")
+    if start < root[1] * root[2]:
+        raise ValueError(
+            "ring: the files take the flash up to %d, %r begins before" % (root[1] * root[2], where)
+        )
+    device = Flash(start=start, len=length)
+    _refuse_files(device, where)
+    return device, 256, False  # RP2040 datasheet §2.6.3: pages of 256 bytes
+
+
+def _refuse_files(device, where):
+    """A filesystem there, mounted or not, is somebody's: littlefs and FAT say their names in the first blocks."""
+    start = bytearray(96)
+    for block in (0, 1):
+        device.readblocks(block, start, 0)
+        if where == "vfs" or b"littlefs" in start or b"FAT" in start:
+            raise ValueError("ring: %r holds files" % where)
 
 
 class Guard:
@@ -83,17 +124,19 @@ class Guard:
     """
 
     def __init__(self):
-        self._held = False
+        self._call = 0
 
-    def take(self, wait):
-        """True when the caller may go on; False inside an interrupted holder. Never blocks."""
-        if self._held:
+    def take(self, wait, call):
+        """True when `call`, a number above 0, may go on; False inside an interrupted holder. Never blocks."""
+        if self._call:
             return False
-        self._held = True
+        self._call = call
         return True
 
-    def drop(self):
-        self._held = False
+    def drop(self, call):
+        """Let go, if it was `call` that took it."""
+        if self._call == call:
+            self._call = 0
 
 
 def start_ticker(callback, period_ms, timer_id):
@@ -124,6 +167,26 @@ def has_network():
     return network.WLAN(network.STA_IF).isconnected()
 
 
+def station(hostname, country):
+    """The Wi-Fi interface, None where there is none; sets the board's name and its radio's country, if given."""
+    try:
+        import network
+    except ImportError:
+        return None
+    if hostname:
+        network.hostname(hostname)
+    if country:
+        network.country(country)
+    return network.WLAN(network.STA_IF) if hasattr(network, "WLAN") else None
+
+
+def load_tls():
+    """What TLS needs of this port; loaded only with https."""
+    from . import micropython_tls
+
+    return micropython_tls
+
+
 class Tcp:
     """One non-blocking TCP connection.
 
@@ -133,16 +196,23 @@ class Tcp:
 
     def __init__(self, host, port):
         address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0][-1]
+        self._poll = None
         self._sock = socket.socket()
-        self._poll = select.poll()
+        begun = False
         try:
             self._sock.setblocking(False)
-            self._poll.register(self._sock, select.POLLOUT)
-            self._sock.connect(address)
-        except OSError as e:
-            if e.errno not in _IN_PROGRESS:
+            poll = select.poll()
+            poll.register(self._sock, select.POLLOUT)
+            self._poll = poll
+            try:
+                self._sock.connect(address)
+            except OSError as e:
+                if e.errno not in _IN_PROGRESS:
+                    raise
+            begun = True
+        finally:  # whatever it was, a MemoryError too
+            if not begun:
                 self.close()
-                raise
 
     def connected(self):
         """True once data can be written; OSError when the peer refused."""

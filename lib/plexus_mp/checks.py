@@ -1,0 +1,81 @@
+"""What the protocol can carry: names, tags and values that are no numbers. Loaded when the first of them comes.
+
+The limits are those of the Plexus gateway (validate.go): bytes, except tags and depth.
+"""
+
+import json
+import math
+
+from .errors import PlexusError
+from .ports import const
+
+NAME_MAX = const(256)
+TAGS_MAX = const(16)
+TAG_MAX = const(256)
+TEXT_MAX = const(256)
+JSON_MAX = const(4096)
+_DEPTH_MAX = const(16)
+
+
+def dumps(value):
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _limit(field, text, limit):
+    size = len(text.encode())
+    if size > limit:
+        raise ValueError("%s is %d bytes, the limit is %d" % (field, size, limit))
+    return size
+
+
+def series_json(metric, tags):
+    """The JSON of a metric's name and of its tags; b"" without tags."""
+    if not isinstance(metric, str):
+        raise TypeError("metric must be a str, not %s" % type(metric).__name__)
+    if not _limit("metric", metric, NAME_MAX):
+        raise ValueError("metric is empty")
+    if tags is None:
+        return dumps(metric), b""
+    if not isinstance(tags, dict):
+        raise TypeError("tags must be a dict, not %s" % type(tags).__name__)
+    if len(tags) > TAGS_MAX:
+        raise ValueError("tags has %d entries, the limit is %d" % (len(tags), TAGS_MAX))
+    for key, value in tags.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError("tags must map str to str, not %r to %r" % (key, value))
+        _limit("a key of tags", key, TAG_MAX)
+        _limit("tags[%r]" % key, value, TAG_MAX)
+    return dumps(metric), dumps(tags)
+
+
+def _check_json(value, depth):
+    """JSON has no NaN, and what Python makes of other keys or types differs between ports: refuse them."""
+    if isinstance(value, (dict, list, tuple)) and depth > _DEPTH_MAX:
+        raise PlexusError("value is nested deeper than %d levels" % _DEPTH_MAX)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise PlexusError("value has a key that is not a str: %r" % (key,))
+            _check_json(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_json(item, depth + 1)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise PlexusError("value must be finite, not %r" % value)
+    elif value is not None and not isinstance(value, (str, int, bool)):
+        raise TypeError("value holds a %s, which JSON cannot carry" % type(value).__name__)
+
+
+def json_text(value):
+    """The JSON of a text, list or dict as bytes, checked against the gateway's limits."""
+    if isinstance(value, str):
+        _limit("value", value, TEXT_MAX)
+        return dumps(value)
+    if not isinstance(value, (dict, list, tuple)):
+        raise TypeError("value must be a number, bool, str, list or dict, not %s" % type(value).__name__)
+    _check_json(value, 1)
+    text = dumps(value)
+    if len(text) > JSON_MAX:
+        raise ValueError("value is %d bytes as JSON, the limit is %d" % (len(text), JSON_MAX))
+    return text

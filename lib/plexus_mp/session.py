@@ -1,0 +1,211 @@
+"""A conversation with the gateway over a WebSocket: authentication, frames and their acknowledgements.
+
+Loaded only when WebSockets are used. It raises `OSError` when the conversation is over; what comes then is the
+link's business.
+"""
+
+import json
+
+from .outbox import HEADROOM
+from .ports import const, ticks_diff, ticks_ms
+
+_TEXT = const(0x81)
+_AUTH_MS = const(10_000)
+_ACK_MS = const(30_000)
+_HEARTBEAT_MS = const(30_000)
+# Frames on their way. The protocol allows 32; each waits here with four numbers, and four fill any path.
+_WINDOW = const(4)
+_ACK = b'{"type":"telemetry_ack"'
+_SEQ = b'"seq":'
+
+_CLOSED = const(0)
+_OPENING = const(1)
+_AUTHENTICATING = const(2)
+_UP = const(3)
+
+
+class Refused(OSError):
+    """The gateway does not take this conversation; `fatal`: nor any other way."""
+
+    def __init__(self, why, fatal):
+        super().__init__(13, why)  # EACCES
+        self.fatal = fatal
+
+
+class Session:
+    """Delivers `outbox` over `ws`, whose receive buffer is `buf`.
+
+    `hello` is the JSON of `device_auth`, `beat` that of a heartbeat. `link.hear_time` and `link.refused` are told what concerns them;
+    `on_message(dict)`, if set, gets what is no business of telemetry.
+    """
+
+    def __init__(self, ws, buf, outbox, link, hello, beat):
+        self._ws = ws
+        self._buf = buf
+        self._outbox = outbox
+        self._link = link
+        self._hello = hello
+        self._beat = beat
+        self._state = _CLOSED
+        self._tail = bytearray(b'"type":"telemetry","seq":          ')
+        self._seq = self._acked = 0
+        self.on_message = None
+
+    @property
+    def open(self):
+        return self._state != _CLOSED
+
+    @property
+    def up(self):
+        return self._state == _UP
+
+    @property
+    def _stored(self):
+        """Frames of this conversation that are released."""
+        return self._seq - self._outbox.handed
+
+    def start(self):
+        """Connect. Blocks for the name resolution only."""
+        self._seq = self._acked = 0
+        self._state = _OPENING
+        self._ws.open()
+
+    def close(self):
+        self._state = _CLOSED
+        self._ws.close()
+        self._link.retries += self._outbox.handed
+        self._outbox.take_back()
+
+    def step(self):
+        """One slice; True when something was done. Raises `OSError` when the conversation is over."""
+        ws = self._ws
+        message = ws.poll()
+        if not ws.connected:
+            raise OSError(ws.close_code, "closed by the gateway")
+        if message is not None:
+            self._hear(len(message))
+            return True
+        if self._state == _OPENING:
+            if ws.ready:
+                self._say(self._hello)
+                self._asked = self._since = ticks_ms()
+                self._state = _AUTHENTICATING
+                return True
+        elif self._state == _AUTHENTICATING:
+            if ticks_diff(ticks_ms(), self._asked) > _AUTH_MS:
+                raise OSError(110, "no answer to device_auth")
+        else:
+            return self._release() or self._deliver()
+        return False
+
+    def _say(self, text):
+        """Send a small JSON text; the frame buffer is free when the socket is."""
+        frame = self._outbox.frame
+        frame[HEADROOM : HEADROOM + len(text)] = text
+        self._ws.send(_TEXT, self._outbox.view, HEADROOM, len(text))
+        self._said = ticks_ms()
+
+    def say(self, message):
+        """Send `message`, a dict, if the socket is free; whether it was."""
+        if self._state != _UP or not self._ws.ready:
+            return False
+        text = json.dumps(message, separators=(",", ":")).encode()
+        if len(text) > len(self._outbox.frame) - HEADROOM:
+            raise ValueError(
+                "message is %d bytes, frame_bytes leave %d" % (len(text), len(self._outbox.frame))
+            )
+        self._say(text)
+        return True
+
+    def _deliver(self):
+        if self._outbox.handed and ticks_diff(ticks_ms(), self._since) > _ACK_MS:
+            raise OSError(110, "no telemetry_ack")
+        if not self._ws.ready:
+            return False
+        if not self._link.synced:
+            raise Refused("no time from the gateway", False)
+        outbox = self._outbox
+        if outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame():
+            if outbox.source != outbox.own_source:
+                raise Refused("readings of another source go by HTTP", False)
+            if not outbox.handed:
+                self._since = ticks_ms()
+            self._seq += 1
+            n = self._seq
+            for i in range(len(self._tail) - 1, len(self._tail) - 11, -1):
+                self._tail[i] = 48 + n % 10 if n else 32
+                n //= 10
+            end = outbox.close(self._tail)
+            self._ws.send(_TEXT, outbox.view, HEADROOM, end - HEADROOM)
+            outbox.hand_over()
+            self._said = ticks_ms()
+            return True
+        if ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS:
+            self._say(self._beat)
+        return False
+
+    def _release(self):
+        """Let go of what was acknowledged, as far as no `send()` is under way."""
+        done = False
+        while self._stored < self._acked and self._outbox.release():
+            self._since = ticks_ms()
+            self._link.delivered()
+            done = True
+        return done
+
+    def _hear(self, n):
+        buf = self._buf
+        if buf.find(_ACK, 0, n) == 0:
+            at = buf.find(_SEQ, 0, n) + len(_SEQ)
+            seq = 0
+            while at < n and 48 <= buf[at] < 58 and seq < 100_000_000:
+                seq = seq * 10 + buf[at] - 48
+                at += 1
+            return self._take_ack(seq)
+        try:
+            message = json.loads(bytes(memoryview(buf)[:n]))
+            kind = message["type"]
+        except (ValueError, KeyError, TypeError):
+            raise OSError(71, "not the JSON of a gateway")  # EPROTO
+        if kind == "telemetry_ack":
+            self._take_ack(message.get("seq"))
+        elif kind == "authenticated" and self._state == _AUTHENTICATING:
+            self._welcome(message)
+        elif kind == "error":
+            self._error(message)
+        elif self.on_message is not None:
+            self.on_message(message)
+
+    def _take_ack(self, seq):
+        if type(seq) is not int or not 0 < seq <= self._seq:
+            raise OSError(71, "telemetry_ack for nothing")
+        if seq > self._acked:
+            self._acked = seq
+
+    def _welcome(self, message):
+        time_ms = message.get("server_time_ms")
+        if isinstance(time_ms, int) and not isinstance(time_ms, bool):
+            self._link.hear_time(time_ms, time_ms + 1, self._asked, ticks_ms(), "ws")
+        if message.get("acks") is not True:
+            raise Refused("the gateway acknowledges nothing over WebSocket", False)
+        self._state = _UP
+        self._link.welcomed(message)
+
+    def _error(self, message):
+        why = "%s %s" % (message.get("code", ""), message.get("detail") or message.get("message", ""))
+        if self._state == _AUTHENTICATING:
+            raise Refused(why, "requires_plan" not in why)
+        seq = message.get("seq")
+        if type(seq) is not int or not self._stored < seq <= self._seq:
+            self._link.last_error = why
+            return
+        # All before it is stored; it and what follows goes out again, numbered anew.
+        self._acked = max(self._acked, seq - 1)
+        while self._stored < self._acked:
+            if not self._outbox.release():
+                raise OSError(11, why)  # EAGAIN: in the midst of a send(); what is not released is sent again
+            self._link.delivered()
+        self._link.retries += self._outbox.handed
+        self._outbox.take_back()
+        self._acked = self._seq
+        self._link.rejected(message.get("code"), why)

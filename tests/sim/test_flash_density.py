@@ -1,0 +1,148 @@
+"""How many bytes of flash a reading takes, and how many are programmed for it: a BME280 every two seconds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+from plexus_mp import fileblocks
+from plexus_mp.fileblocks import FileBlocks
+
+from host_sim.board.bme280 import BME280, Calibration
+from host_sim.board.flash import Flash
+from host_sim.board.i2c import I2CBus
+from host_sim.board.traces import make_trace
+from tests.device import fakes
+from tests.sim.flash_device import boot, drain
+from tests.sim.flash_stores import Device
+from tests.sim.littlefs_disk import LittlefsDisk
+from tests.sim.test_bme280_float32 import load_rounded, single
+
+DAY = 43_200  # samples
+PART = 4_500
+SECTOR_BYTES = 4096
+PERIOD_MS = 2000
+Sample = tuple[float, float, float]
+
+
+def _readings(kit: Any, count: int, singles: bool) -> list[Sample]:
+    """What the firmware's driver makes of the default trace, in a board's floats."""
+    clock, bus = kit.Clock(), I2CBus()
+    bus.attach(0x76, BME280(Calibration(), clock.now_us, make_trace("quiet_room"), random.Random(1)))
+    clock.sleep_ms(2)
+    module = ModuleType("bme280").__dict__
+    source = kit.driver_path.read_text(encoding="utf-8")
+    load_rounded(source, single if singles else float, module)
+    module["time"] = clock
+    driver = module["BME280"](bus)
+    found = []
+    for number in range(count):
+        found.append(driver.read())
+        clock.us = (number + 1) * PERIOD_MS * 1000
+    return found
+
+
+@pytest.fixture(scope="module")
+def singles(kit):
+    return _readings(kit, DAY, True)
+
+
+@pytest.fixture(scope="module")
+def doubles(kit):
+    return _readings(kit, PART, False)
+
+
+@dataclass
+class Cost:
+    """Per reading: bytes of flash taken, and of commits; and bytes programmed for a byte of these."""
+
+    flash: float
+    commits: float
+    amplification: float
+    erases: int
+
+    def line(self, what: str) -> str:
+        return f"{what:46} {self.flash:6.2f} {self.commits:8.2f} {self.amplification:8.3f} {self.erases:7}"
+
+
+def _cost(samples: list[Sample], flash: Flash, blocks: Any, live: bool = False, **options: Any) -> Cost:
+    """Send them; `live`: each batch is acknowledged before the next."""
+    given = 0
+    with fakes.Ticks() as ticks:
+        device = boot(ticks, blocks, **options)
+        append = device.ring.append
+
+        def count(n: int, points: int) -> None:
+            nonlocal given
+            given += n + 3 + (1 if n < 128 else 2)
+            append(n, points)
+
+        device.ring.append = count
+        before, wear = flash.programmed_bytes, sum(flash.wear)
+        for temperature, humidity, pressure in samples:
+            ticks.advance(PERIOD_MS)
+            device.batch([("temperature", temperature), ("humidity", humidity), ("pressure", pressure)])
+            if live:
+                assert len(drain(device)) == 3
+            device.recorder.upkeep(False)
+        device.recorder.upkeep(True)
+        points = 3 * len(samples)
+        assert device.ring.dropped == 0 and device.ring.left == (0 if live else points)
+        ring = device.ring
+        taken = (ring.head_seq - 1) * ring._size + ring.head_off
+    programmed = flash.programmed_bytes - before
+    return Cost(taken / points, given / points, programmed / given, sum(flash.wear) - wear)
+
+
+def _partition(samples: list[Sample], granularity: int = 1, **options: Any) -> Cost:
+    flash = Flash(1 << 20, SECTOR_BYTES, granularity)
+    return _cost(samples, flash, Device(flash), align=granularity, **options)
+
+
+def _files(samples: list[Sample], sector_bytes: int, page: int) -> Cost:
+    flash = Flash(1 << 20)
+    disk = LittlefsDisk(flash, new=True)
+    with disk.under(fileblocks):
+        blocks = FileBlocks("/ring", 200 * sector_bytes, sector_bytes)
+        return _cost(samples, flash, blocks, page=page, commit_ms=1 << 28)
+
+
+def _table(singles: list[Sample], doubles: list[Sample]) -> Iterator[tuple[str, Cost]]:
+    part = singles[:PART]
+    yield "each batch durable on return, live", _partition(part, live=True)
+    yield "the same in double precision", _partition(doubles)
+    yield "pages of 256, 60 s", _partition(part, commit_ms=60_000)
+    yield "program units of 16", _partition(part, 16)
+    yield "program units of 16, pages of 256, 60 s", _partition(part, 16, commit_ms=60_000)
+    yield "program units of 32, pages of 256, 60 s", _partition(part, 32, commit_ms=60_000)
+    yield "program units of 256, pages of 507, 120 s", _partition(part, 256, page=507, commit_ms=120_000)
+    yield "program units of 256, pages of 2043, 600 s", _partition(part, 256, page=2043, commit_ms=600_000)
+    for sector_bytes in (640, 1024, 4096):
+        page = sector_bytes - 96 - 36
+        yield f"littlefs files of {sector_bytes}, a page each", _files(part, sector_bytes, page)
+    yield "littlefs files of 4096, pages of 512", _files(part, 4096, 512)
+
+
+def test_density_and_amplification(singles, doubles, capsys):
+    must = _partition(singles)
+    lines = [f"{'bytes per reading, float32 unless said':46}  flash  commits  written  erases"]
+    lines.append(must.line("a day's outage, each batch durable on return"))
+    table = dict(_table(singles, doubles))
+    lines += [cost.line(what) for what, cost in table.items()]
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+    assert must.flash <= 5.0 and must.amplification <= 1.05
+    for what, cost in table.items():
+        if "a page each" in what:  # what is appended rewrites a file's last 4 KB
+            assert cost.amplification <= 1.5, what
+
+
+def test_the_driver_gives_what_the_board_has(singles):
+    """Singles they are, and they change from one sample to the next: the figure is not that of a standstill."""
+    assert all(single(value) == value for sample in singles[:1000] for value in sample)
+    for place in range(3):
+        assert len({sample[place] for sample in singles[:1000]}) > 50
