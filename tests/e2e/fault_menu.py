@@ -379,7 +379,9 @@ MENU: dict[str, Entry] = {
     "ENOMEM": Entry(_plain("heap")),
     "MemoryError": Entry(_plain("heap", kind="python"), **_LATE),
     "power cuts": Entry(_cuts, cuts=True, flash=True),
-    "ws: power cuts before the ack": Entry(_cuts_and("ws_frame", answer="unacknowledged"), _WS, cuts=True, flash=True),
+    "ws: power cuts before the ack": Entry(
+        _cuts_and("ws_frame", answer="unacknowledged"), _WS, cuts=True, flash=True
+    ),
     "power cuts, answers lost": Entry(_cuts_and("gateway", answer="lost"), ("http",), cuts=True, flash=True),
     "power cuts without Wi-Fi": Entry(_cuts_and("wifi"), cuts=True, flash=True),
     "power cuts in the flash": Entry(_flash_cuts, cuts=True, flash=True),
@@ -462,7 +464,10 @@ def _statistics(stage: Stage) -> dict[str, Any]:
     if client is None:
         return {}
     link, recorder = client._link, client._recorder
-    found = {key: getattr(link, key) for key in ("retries", "failures", "frames", "reconnects", "status", "last_error")}
+    found = {
+        key: getattr(link, key)
+        for key in ("retries", "failures", "frames", "reconnects", "status", "last_error")
+    }
     found["accepted"] = recorder.accepted + recorder.pending
     found["dropped"] = client.dropped_points
     found["rejected"] = client.rejected_points
@@ -528,11 +533,30 @@ def _disagreements(result: Result, stage: Stage, entry: Entry) -> Any:
         yield f"retries {told['retries']}, {result.resent} frames sent again"
 
 
+TABLE_HEAD = """| fault | transport | runs | faults injected | frames sent again | worst recovery, s |
+|---|---|--:|--:|--:|--:|"""
+
+
+def row(results: list[Result]) -> str:
+    """A line of the table, for one fault over one transport."""
+    sums = (sum(result.faults for result in results), sum(result.resent for result in results))
+    worst_s = max(result.recovery_s for result in results)
+    first = results[0]
+    return f"| {first.name} | {first.transport} | {len(results)} | {sums[0]} | {sums[1]} | {worst_s:.1f} |"
+
+
+def histories() -> list[tuple[str, str]]:
+    """Every fault over every transport that meets it."""
+    return [(name, transport) for name, entry in MENU.items() for transport in entry.over]
+
+
 def main() -> int:
     name, transport, seed = sys.argv[1:4]
     result = play(name, transport, int(seed))
     print(result.complaint() or "all promises held")
-    print(f"recovery {result.recovery_s:.1f} s, {result.faults} faults, {result.watch.frames} frames, {result.resent} again")
+    print(
+        f"recovery {result.recovery_s:.1f} s, {result.faults} faults, {result.watch.frames} frames, {result.resent} again"
+    )
     print(result.verdict.counts(), result.statistics)
     return 1 if result.complaints else 0
 

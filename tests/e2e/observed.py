@@ -212,7 +212,9 @@ class ObservedVm(CPythonVm):
         elif name == "plexus_mp.http":
             self._tap(module.Http, "post", lambda body: bytes(body))
         elif name == "plexus_mp.ws":
-            self._tap(module.Ws, "send", lambda op, buf, at, n: bytes(buf[at : at + n]) if op == 0x81 else b"{}")
+            self._tap(
+                module.Ws, "send", lambda op, buf, at, n: bytes(buf[at : at + n]) if op == 0x81 else b"{}"
+            )
         return module
 
     def _time(self, cls: type, method: str, called: str) -> None:

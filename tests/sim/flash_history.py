@@ -171,8 +171,8 @@ class Player:
             return
         before = (ring.head_seq, ring.head_off)
         truth.settling = count
-        before = ring.settled_points if ring.settled_seq == seq else 0
-        ring.settle(seq, off, count, 0, before + count)
+        earlier = ring.settled_points if ring.settled_seq == seq else 0
+        ring.settle(seq, off, count, 0, earlier + count)
         truth.settled += count
         truth.settling = 0
         truth.of_sector = count if seq != truth.sector else truth.of_sector + count

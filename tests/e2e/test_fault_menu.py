@@ -1,0 +1,66 @@
+"""Every fault of the menu, over WebSocket and HTTP: a few seeds each, one of them over TLS. The sweep is `make soak`."""
+
+from __future__ import annotations
+
+import pytest
+
+from host_sim.world import ROOT
+from tests.e2e.fault_menu import MENU, SLICE_MAX_US, TABLE_HEAD, histories, play, row
+from tests.e2e.observed import DNS, ERASE, FILES, TLS
+
+SEEDS = (5, 11, 12, 22)  # rings in flash, RAM, flash and files
+_HISTORIES = histories()
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Rows of what was played; pytest -s shows them."""
+    rows = [TABLE_HEAD]
+    yield rows
+    print("\n" + "\n".join(rows))
+
+
+@pytest.mark.parametrize(("name", "transport"), _HISTORIES, ids=[f"{n}-{t}" for n, t in _HISTORIES])
+def test_nothing_lost_nothing_twice_and_delivered_in_time(name, transport, table):
+    results = [play(name, transport, seed) for seed in SEEDS]
+    table.append(row(results))
+    assert [result.complaint() for result in results if result.complaints] == []
+    assert all(result.faults for result in results)
+
+
+def test_the_same_seed_gives_the_same_history():
+    first, second = (play("ws: dropped before the ack", "auto", 11) for _ in range(2))
+    assert (first.statistics, first.recovery_s, first.resent) == (
+        second.statistics,
+        second.recovery_s,
+        second.resent,
+    )
+    assert first.resent > 0
+
+
+def test_what_blocks_is_seen():
+    """The bench sees each kind of what cannot be cut into slices, and the rest stays below the limit."""
+    seen = {}
+    for name, transport, seed in (("DNS hangs", "http", 1), ("503", "auto", 5), ("503", "auto", 2)):
+        for call, worst in play(name, transport, seed).watch.calls.items():
+            for kind, us in worst.unsliced.items():
+                seen[kind] = max(seen.get(kind, 0), us)
+            if call != "timer":
+                assert 0 < worst.longest_sliced.sliced_us <= SLICE_MAX_US
+    assert seen[DNS] > 100_000 and seen[TLS] > 800_000
+    assert 44_000 < seen[ERASE] < 46_000 and 44_000 < seen[FILES] < 60_000
+
+
+def test_the_document_names_each_fault_and_no_other_wait():
+    text = (ROOT / "docs" / "blocking.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+    found = {(cells[0], cells[1]): cells[2:] for cells in rows if len(cells) == 10}
+    assert set(_HISTORIES) <= set(found)
+    for name, transport in _HISTORIES:
+        cells = found[name, transport]
+        assert all(float(cell) <= SLICE_MAX_US / 1000 for cell in cells[:2]), (name, transport)
+    assert len(MENU) >= 50
