@@ -5,14 +5,15 @@ I2C_ID = 0
 I2C_SDA = 21
 I2C_SCL = 22
 
-# Stock firmware gives all of the flash to the filesystem, so the ring is 32 files of 4 KB in /plexus. Readings are
-# committed at once while the gateway answers, else a page at a time, when it is full or a minute old: a power cut
-# costs at most that. What this survives, and what it costs the flash: tools/board_check.py, docs/boards.md.
+# Stock firmware gives all of the flash to the filesystem, so the ring is 64 files in /plexus, a block of 4 KB each.
+# Readings are committed within seconds while the gateway answers, else a page at a time, when it is full or five
+# minutes old: a power cut costs at most that. A page fills its file, being as long as SECTOR_BYTES allows: a second one
+# would have littlefs copy the first. What this survives, and what it costs: tools/board_check.py, docs/boards.md.
 RING = "files"
-RING_BYTES = 131072
-SECTOR_BYTES = 4096
-PAGE_BYTES = 1024
-COMMIT_MS = 60000
+RING_BYTES = 65536
+SECTOR_BYTES = 1024
+PAGE_BYTES = 892
+COMMIT_MS = 300000
 FRAME_BYTES = 2048
 
 # The link works in slices from a soft timer: five looks a second cost little and keep a page live.

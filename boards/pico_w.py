@@ -5,13 +5,15 @@ I2C_ID = 0
 I2C_SDA = 4
 I2C_SCL = 5
 
-# All of the storage is the filesystem, so the ring is files, 16 of 8 KB in the 848 KB there are. littlefs programs 256
-# bytes at a time here: few large commits wear it less than many small ones.
+# All of the storage is the filesystem, so the ring is 64 files, each in a block of 4 KB of the 848 KB there are.
+# littlefs programs 256 bytes at a time here: for a file of 1 KB it writes up to three quarters as much again, for one
+# of 2 KB less than half; one of 4 KB would take ten minutes of a BME280 to fill, and a power cut costs a page. A page
+# fills its file, being as long as SECTOR_BYTES allows: a second one would have littlefs copy the first.
 RING = "files"
 RING_BYTES = 131072
-SECTOR_BYTES = 8192
-PAGE_BYTES = 2048
-COMMIT_MS = 60000
+SECTOR_BYTES = 2048
+PAGE_BYTES = 1916
+COMMIT_MS = 300000
 FRAME_BYTES = 8192
 
 # The link works in slices from a soft timer: five looks a second cost little and keep a page live.

@@ -149,7 +149,6 @@ class Fibre:
         self, kernel: Kernel, function: Callable[[], object], hangs: Callable[[], None] = lambda: None
     ) -> None:
         self._kernel = kernel
-        self._skip_to = kernel.skip_to
         self.hangs = hangs  # called when it computes and computes; abandon it there
         self._greenlet = greenlet.greenlet(function)
         self._handle: asyncio.Handle | None = None
@@ -171,8 +170,6 @@ class Fibre:
     def park(self, until_us: int | None = None) -> None:
         """From inside: give way until `wake`, or until `until_us` of true time."""
         if until_us is not None:
-            if self._skip_to(until_us):
-                return
             self._handle = self._kernel.call_at(until_us, self._resume)
         self._parked = True
         self._give_way()

@@ -151,6 +151,8 @@ def _in_words(verdict: Verdict) -> str:
     text += f"{verdict.lost} lost, {verdict.duplicates} stored twice"
     if verdict.dropped or verdict.rejected:
         text += f", {verdict.dropped} dropped, {verdict.rejected} rejected"
+    if verdict.at_cut:
+        text += f", {verdict.at_cut} in RAM when the power went ({verdict.at_cut_ms / 1000:.0f} s at most)"
     return text
 
 

@@ -50,8 +50,7 @@ class _ServerSide(asyncio.Transport):
         self._carrier.reading = False
 
     def resume_reading(self) -> None:
-        self._carrier.reading = True
-        self._carrier.flush_soon()
+        self._carrier.resume_reading()
 
     def is_reading(self) -> bool:
         return self._carrier.reading
@@ -132,6 +131,11 @@ class VirtualCarrier:
         self.pause(False)
 
     # towards the server
+
+    def resume_reading(self) -> None:
+        self.reading = True
+        if self._to_server or self._board_closed:
+            self.flush_soon()
 
     def flush_soon(self) -> None:
         self._loop.call_soon(self._flush)

@@ -22,7 +22,8 @@ from host_sim.world import ROOT, World
 # What a file of the profile counts as, first match wins.
 _PARTS = {
     "/h11/": "HTTP protocol (h11)",
-    "uvicorn": "HTTP protocol (uvicorn)",
+    "/wsproto/": "WebSocket protocol (wsproto)",
+    "uvicorn": "server protocols (uvicorn)",
     "asyncio": "event loop",
     "host_sim/gateway": "gateway",
     "sqlite": "gateway",

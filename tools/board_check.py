@@ -40,6 +40,8 @@ _OUTAGE_BATCHES = 30_000  # then what is left of the ring is taken to last as lo
 _UNTENDED_BATCHES = 6000
 _MS_PER_DAY = 86_400_000
 _MEMORY = ROOT / "docs" / "memory.md"
+_MEASURED = {"ram": "esp32_ram_ring.py", "files": "esp32.py"}  # any other ring is a partition
+_CODE = ("code", "the VM's table of names", "other objects", "more with the first readings of three names")
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def check(path: Path, rates: list[Rate]) -> Check:
     except OSError as e:
         raise ValueError(f"ring_bytes: the ring does not fit into the board's storage ({e.args[-1]})") from e
     found = Check(board=str(path), rates=[str(rate) for rate in rates], **outage, **live, **alone)
-    found.ram_code_bytes = code_bytes()
+    found.ram_code_bytes = code_bytes(found.ring)
     heap = HEAP_BYTES[Trial(path).config.port]
     need = found.ram_buffers_bytes + found.ram_code_bytes
     if need > heap:
@@ -211,14 +213,16 @@ def _untended(path: Path, rates: list[Rate]) -> dict[str, Any]:
         return {"send_unprepared_ms": worst[0] / 1000, "send_unprepared_max_ms": longest_ms(worst)}
 
 
-def code_bytes() -> int:
-    """RAM of the code and of a client's small objects, as docs/memory.md has them measured."""
-    text = _MEMORY.read_text(encoding="utf-8")
-    code = re.search(r"^\| \*\*all\*\* \| \d+ \| \d+ \| (\d+) \|", text, re.M)
-    other = re.search(r"^\| other objects \| (\d+) \|", text, re.M)
-    if not code or not other:
-        raise ValueError(f"{_MEMORY} has no table of RAM: make size writes it")
-    return int(code[1]) + int(other[1])
+def code_bytes(ring: str) -> int:
+    """RAM of the code and of a client's small objects, as docs/memory.md has them measured for that kind of ring."""
+    lines = _MEMORY.read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    rows = {row[0]: row[1:] for row in cells}
+    try:
+        column = rows["a client as of"].index(_MEASURED.get(ring, "esp32_flash_ring.py"))
+        return sum(int(rows[name][column]) for name in _CODE)
+    except (KeyError, ValueError) as e:
+        raise ValueError(f"{_MEMORY} has no table of RAM: make size writes it") from e
 
 
 def in_words(found: Check) -> str:

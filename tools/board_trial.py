@@ -110,6 +110,7 @@ class Trial:
         self.busy_us = 0
         self.live = True
         self.since_ms: int | None = None  # when the oldest reading of the page was taken
+        self._committed = 0  # points, when that page began
         self.at_cut_ms = self.at_cut = 0
         self.longest_tick = 0, 0  # as `call_us` returns it
         self._next_tick_ms = 0
@@ -226,8 +227,9 @@ class Trial:
             self.since_ms = None
             return
         self.at_cut = max(self.at_cut, pending)
-        if self.since_ms is None:
+        if self.since_ms is None or self.recorder.accepted != self._committed:  # the page is another one
             self.since_ms = self.ms
+            self._committed = self.recorder.accepted
         self.at_cut_ms = max(self.at_cut_ms, self.ms - self.since_ms)
 
     def rest(self, until_ms: int) -> None:

@@ -15,6 +15,7 @@ import io
 import sys
 import tempfile
 import tokenize
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,28 +28,82 @@ from host_sim.vms.bare import WITHOUT_SOCKETS, run_bare  # noqa: E402
 DOCUMENT = ROOT / "docs" / "memory.md"
 BEGIN, END = "<!-- size: make size writes from here -->", "<!-- size: to here -->"
 
+BOARDS = [
+    ROOT / "boards" / f"{name}.py" for name in ("esp32_ram_ring", "esp32", "esp32_flash_ring", "pico_w")
+]
+# When each module comes into memory. Those of the last group are given back (client.py).
+GROUPS = {
+    "every client": (
+        *(
+            "__init__",
+            "ports/__init__",
+            "ports/micropython",
+            "errors",
+            "client",
+            "recorder",
+            "clock",
+            "points",
+        ),
+        *("blocks", "ring", "outbox", "decoder", "link", "http"),
+    ),
+    "a WebSocket (`transport` is not `http`)": ("session", "ws"),
+    "a ring in files": ("fileblocks",),
+    "`https`": ("tls", "build", "ports/micropython_tls"),
+    "Wi-Fi networks in the settings": ("wifi",),
+    "the first reading of a name, or with a text": ("checks",),
+    "readings of an earlier boot that never had the time": ("survey",),
+    "making a client, then given back": ("assemble", "settings", "mount"),
+}
+
 # Collecting takes effect when Python returns to JavaScript, so the number is read in a snippet of its own.
 _COLLECT = "import gc\ngc.collect()"
-_READ = "print('live', gc.mem_alloc())"
+_READ = "import micropython\nmicropython.qstr_info()\nprint('live', gc.mem_alloc())"
+# The VM's table of names grows by doubling: made large beforehand, it shows in no module's number.
+_MANY_NAMES = """
+for number in range(3000):
+    setattr(Partition, "name_%d" % number, None)
+del Partition, Esp32, sys.modules["esp32"]
+"""
+# What a board has built in is Python code in this build. The partition lies in the heap, and is there before.
+_BUILT_IN = """
+import array, binascii, collections, io, json, math, os, random, select, struct, sys, time
+class Partition:
+    TYPE_DATA = 1
+    mem = bytearray(b"\\xff" * 0x40000)
+    def find(kind, label=None):
+        return [Partition()]
+    def info(self):
+        return (1, 0x40, 0, 0x40000, "plexus", False)
+    def readblocks(self, n, buf, off=0):
+        buf[:] = self.mem[n * 4096 + off : n * 4096 + off + len(buf)]
+    def writeblocks(self, n, buf, off=0):
+        self.mem[n * 4096 + off : n * 4096 + off + len(buf)] = buf
+    def ioctl(self, op, arg):
+        return {4: 64, 5: 4096}.get(op, 0)
+class Esp32:
+    pass
+Esp32.Partition = Partition
+sys.modules["esp32"] = Esp32
+"""
 _CLIENT = """
-from plexus_mp import Plexus
 px = Plexus("plx_0123456789abcdefghijklmnopqrstuv", "greenhouse-1", "http://192.168.1.20:8080", tick_ms=0)
 del Plexus
 """
+_SEND = (
+    "px._recorder.send_batch([('temperature', 1.5), ('humidity', 2.5), ('pressure', 3.5)], None, None, None)"
+)
 _BUFFERS = """
 ring = px._recorder.ring
-encoder = px._recorder._encoder
 for name, buffers in (
-    ("ring", [ring._dev._mem]),
+    ("ring", [getattr(ring._dev, "_mem", b"")]),
     ("frame", [px._outbox.frame]),
-    ("page", [ring.page]),
-    ("record being read", [px._outbox._read]),
-    ("receive", [px._link._http._buf]),
-    ("series (known, latest ticks)", [encoder._defined, bytes(encoder._last)]),
+    ("page, and the commit being read", [ring.page, ring.buf]),
+    ("answers", [px._link._http._buf]),
 ):
     print("buffer", sum(len(b) for b in buffers), name)
-views = len(ring._views) + len(ring._short_views)
-print("buffer", 20 * views, "views of the page")
+for name in sys.modules:
+    if name.startswith("plexus_mp"):
+        print("loaded", name[10:])
 """
 
 
@@ -96,19 +151,16 @@ def _relative_imports(name: str) -> set[str]:
     return {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module}
 
 
-def _live_bytes(snippets: list[str], lib: Path) -> list[int]:
-    """RAM in use before the first snippet and after each."""
-    steps = [WITHOUT_SOCKETS, _COLLECT, _COLLECT, _READ]
+def _run(snippets: list[str], trees: dict[str, Path], *before: str) -> tuple[list[int], list[list[str]]]:
+    """RAM in use before the first snippet and after each, and the words of what else they printed."""
+    steps = [WITHOUT_SOCKETS, _BUILT_IN, *before, _COLLECT, _COLLECT, _READ]
     for snippet in snippets:
         steps += [snippet, _COLLECT, _READ]
-    return [int(line.split()[1]) for line in _run(steps, lib) if line.startswith("live ")]
-
-
-def _run(snippets: list[str], lib: Path) -> list[str]:
-    result = run_bare(snippets, {"/lib": lib})
+    result = run_bare(steps, trees, path=["/lib"])
     if not result.ok:
         raise RuntimeError(result.stdout)
-    return result.stdout.splitlines()
+    lines = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
+    return [int(words[1]) for words in lines if words[0] == "live"], lines
 
 
 def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
@@ -116,49 +168,79 @@ def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
     # The package's own __init__ would import everything at once.
     (lib / "plexus_mp" / "__init__.mpy").unlink()
     (lib / "plexus_mp" / "__init__.py").write_text("", encoding="utf-8")
-    order = ["ports", *import_order(modules)]
-    live = _live_bytes(["import plexus_mp", *(f"import plexus_mp.{name}" for name in order)], lib)
-    return {name: after - before for name, before, after in zip(order, live[1:-1], live[2:], strict=True)}
+    order = ["ports", "ports.micropython_tls", *import_order(modules)]
+    imports = ["import plexus_mp", *(f"import plexus_mp.{name}" for name in order)]
+    live, _ = _run(imports, {"/lib": lib}, _MANY_NAMES)
+    found = {name: after - before for name, before, after in zip(order, live[1:-1], live[2:], strict=True)}
+    # The port is measured together with the package that picks it.
+    names = {"ports": "ports/micropython", "ports.micropython_tls": "ports/micropython_tls"}
+    return {names.get(name, name): size for name, size in found.items()}
 
 
 def table() -> str:
-    """The measured table, as Markdown."""
+    """The measured tables, as Markdown."""
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
         lib = Path(folder)
         build_mpy.build(lib / "plexus_mp")
-        before, imported, constructed = _live_bytes(["import plexus_mp", _CLIENT], lib)
-        printed = _run([WITHOUT_SOCKETS, _CLIENT, _BUFFERS], lib)
-        flash = {
-            path: (lib / "plexus_mp" / path).with_suffix(".mpy").stat().st_size
-            for path in build_mpy.sources()
-        }
-        ram = module_bytes(
-            lib, [path.stem for path in flash if path.parent == Path(".") and path.stem != "__init__"]
-        )
-    buffers = [line.split(maxsplit=2)[1:] for line in printed if line.startswith("buffer ")]
-    return _files_table(flash, ram, imported - before) + "\n" + _client_table(constructed - imported, buffers)
+        files = {path.with_suffix("").as_posix(): path for path in build_mpy.sources()}
+        unsaid = set(files) ^ {name for names in GROUPS.values() for name in names}
+        if unsaid:
+            raise ValueError(f"GROUPS must say when it is loaded, or not: {sorted(unsaid)}")
+        flash = {name: (lib / "plexus_mp" / f"{name}.mpy").stat().st_size for name in files}
+        clients = {board.name: _client(lib, board) for board in BOARDS}
+        ram = module_bytes(lib, [name for name in files if "/" not in name and name != "__init__"])
+    return _files_table(flash, ram) + "\n" + _client_table(clients, ram)
 
 
-def _files_table(flash: dict[Path, int], ram: dict[str, int], imported: int) -> str:
-    rows = ["| file | code lines | .mpy bytes | RAM after import, bytes |", "|---|--:|--:|--:|"]
-    total = 0
-    for path, size in flash.items():
-        lines = code_lines(build_mpy.SOURCE / path)
-        total += lines
-        # The port is measured together with the package that picks it.
-        kept = ram.get("ports" if path == Path("ports/micropython.py") else path.stem)
-        rows.append(
-            f"| {path} | {lines} | {size} | {'' if kept is None or path.stem == '__init__' else kept} |"
-        )
-    rows.append(f"| **all** | {total} | {sum(flash.values())} | {imported} |")
+def _files_table(flash: dict[str, int], ram: dict[str, int]) -> str:
+    rows = ["| file | code lines | .mpy bytes | RAM, bytes |", "|---|--:|--:|--:|"]
+    for group, names in GROUPS.items():
+        sums = [0, 0, 0]
+        for name in sorted(names):
+            cost = [code_lines(build_mpy.SOURCE / f"{name}.py"), flash[name], ram.get(name, 0)]
+            sums = [a + b for a, b in zip(sums, cost, strict=True)]
+            rows.append(f"| {name}.py | {cost[0]} | {cost[1]} | {cost[2] or ''} |")
+        rows.append(f"| **{group}** | {sums[0]} | {sums[1]} | {sums[2]} |")
     return "\n".join(rows) + "\n"
 
 
-def _client_table(constructed: int, buffers: list[list[str]]) -> str:
-    rows = ["| a client with the default sizes | RAM, bytes |", "|---|--:|"]
-    rows += [f"| {name} | {size} |" for size, name in buffers]
-    rest = constructed - sum(int(size) for size, _ in buffers)
-    return "\n".join([*rows, f"| other objects | {rest} |", f"| **all** | {constructed} |"]) + "\n"
+@dataclass
+class _Client:
+    """What a client with a board file's settings keeps in RAM, in bytes; `modules` are those that it loaded."""
+
+    all: int
+    readings: int
+    buffers: dict[str, int]
+    modules: list[str]
+
+
+def _client(lib: Path, board: Path) -> _Client:
+    trees = {"/lib": lib, "/lib/plexus_board.py": board}
+    live, _ = _run(["from plexus_mp import Plexus", _CLIENT, _SEND], trees)
+    _, lines = _run(["from plexus_mp import Plexus", _CLIENT, _BUFFERS], trees)
+    buffers = {words[2]: int(words[1]) for words in lines if words[0] == "buffer"}
+    modules = [words[1].replace(".", "/") for words in lines if words[0] == "loaded" and len(words) > 1]
+    # n_pool=8, n_qstr=2661, n_str_data_bytes=25091, n_total_bytes=61043
+    told = [dict(item.split("=") for item in words[2].split(", ")) for words in lines if words[0] == "qstr"]
+    first, *_, last = [int(names["n_total_bytes"]) - int(names["n_str_data_bytes"]) for names in told]
+    buffers["the VM's table of names"] = last - first
+    return _Client(live[2] - live[0], live[3] - live[2], buffers, modules)
+
+
+def _client_table(clients: dict[str, _Client], ram: dict[str, int]) -> str:
+    columns = []
+    for found in clients.values():
+        code = sum(ram.get(name, 0) for name in found.modules)
+        rest = found.all - code - sum(found.buffers.values())
+        columns.append(
+            {"code": code, **found.buffers, "other objects": rest, "**all**": found.all}
+            | {"more with the first readings of three names": found.readings}
+        )
+    rows = ["| a client as of | " + " | ".join(clients) + " |", "|---|" + "--:|" * len(clients)]
+    rows += [
+        f"| {name} | " + " | ".join(str(column[name]) for column in columns) + " |" for name in columns[0]
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def documented() -> str:

@@ -2,7 +2,7 @@
 
 Power cuts at every operation of a history of 2,000 appends, in every way of tearing, and again during the recovery:
 for each granularity, plain and encrypted, on 4 KiB sectors, and for files; every bit of images of real records
-flipped; then histories with every fault from seeds 0 to N-1.
+flipped; then histories with every fault from seeds 0 to N-1; then each fault of the menu by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.e2e import fault_menu
 from tests.e2e.histories import play
 from tests.sim.flash_damage import bits, flip, write
 from tests.sim.flash_history import (
@@ -76,9 +77,23 @@ def seeds(count: int) -> tuple[int, int]:
     return faults, failed
 
 
+def menu(count: int) -> int:
+    """Every fault of the menu over each transport, from so many seeds; how many histories failed."""
+    failed = 0
+    print(fault_menu.TABLE_HEAD, flush=True)
+    for name, transport in fault_menu.histories():
+        results = [fault_menu.play(name, transport, seed) for seed in range(count)]
+        print(fault_menu.row(results), flush=True)
+        for complaint in filter(None, (result.complaint() for result in results)):
+            failed += 1
+            print("  " + complaint, flush=True)
+    return failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=300)
+    parser.add_argument("--menu-seeds", type=int, default=200, help="for each fault of the menu")
     arguments = parser.parse_args()
     geometries = [(with_sectors(geometry, SECTOR_BYTES), APPENDS_4K) for geometry in PARTITIONS]
     for geometry, appends in [*geometries, *((files, APPENDS) for files in FILES)]:
@@ -93,7 +108,11 @@ def main() -> int:
     start = time.monotonic()
     faults, failed = seeds(arguments.seeds)
     print(f"{arguments.seeds} seeds, {faults} faults, {failed} failed, {time.monotonic() - start:.0f} s")
-    return 1 if failed else 0
+    start = time.monotonic()
+    failed_menu = menu(arguments.menu_seeds)
+    took_s = time.monotonic() - start
+    print(f"fault menu, {arguments.menu_seeds} seeds each, {failed_menu} failed, {took_s:.0f} s")
+    return 1 if failed or failed_menu else 0
 
 
 if __name__ == "__main__":

@@ -258,8 +258,10 @@ class Board:
 
     def park(self, until_us: int | None) -> None:
         """Give way until something happens to the board, or until `until_us`."""
-        assert self._fibre is not None
         self._lag_us = 0
+        if until_us is not None and self.kernel.skip_to(until_us):
+            return
+        assert self._fibre is not None
         self._fibre.park(until_us)
         self._turn_us = self._clock.now_us
 

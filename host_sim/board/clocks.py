@@ -98,17 +98,22 @@ class Timers:
     def take_due(self, now_us: int) -> list[int]:
         """The timers that are due, in their order; periodic ones are armed again, missed periods skipped."""
         due = []
-        while self.next_us is not None and self.next_us <= now_us:
-            timer_id = heapq.heappop(self._heap)[1]
-            timer = self._timers[timer_id]
+        heap, timers = self._heap, self._timers
+        while heap and heap[0][0] <= now_us:
+            due_us, timer_id = heap[0]
+            timer = timers.get(timer_id)
+            if timer is None or timer.due_us != due_us:  # stopped, or started anew
+                heapq.heappop(heap)
+                continue
             due.append(timer_id)
             if timer.periodic:
-                periods = (now_us - timer.due_us) // timer.period_us + 1
+                periods = (now_us - due_us) // timer.period_us + 1
                 timer.due_us += periods * timer.period_us
-                heapq.heappush(self._heap, (timer.due_us, timer_id))
+                heapq.heapreplace(heap, (timer.due_us, timer_id))
             else:
-                del self._timers[timer_id]
-            self._look()
+                del timers[timer_id]
+                heapq.heappop(heap)
+        self._look()
         return due
 
     def _look(self) -> None:

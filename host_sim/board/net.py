@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
+EBADF = 9
 EAGAIN = 11
 ENOMEM = 12
 ENFILE = 23
@@ -160,9 +161,8 @@ class Socket:
             return data
         if self._ended:
             return b""
-        self._raise_error()
-        if not self._connected:
-            raise OSError(ENOTCONN)
+        if self._error or not self._connected:
+            raise OSError(self._error or ENOTCONN)
         return None
 
     def _raise_error(self) -> None:
@@ -219,14 +219,17 @@ class NetStack:
     def get(self, number: int) -> Socket:
         socket = self._sockets.get(number)
         if socket is None:
-            raise OSError(9)  # EBADF
+            raise OSError(EBADF)
         return socket
 
     def has(self, number: int) -> bool:
         return number in self._sockets
 
     def stream(self, number: int) -> Stream:
-        return self.layers.get(number) or self.get(number)
+        found = self.layers.get(number) or self._sockets.get(number)
+        if found is None:
+            raise OSError(EBADF)
+        return found
 
     def connect(self, number: int, host: str, port: int) -> None:
         socket = self.get(number)

@@ -158,6 +158,7 @@ class _Machine:
 class _Wifi:
     def __init__(self, board: Board) -> None:
         self._wifi = board.wifi
+        self.isconnected = board.wifi.is_connected
 
     def active(self, on: bool | None) -> bool:
         return self._wifi.active(on)
@@ -167,9 +168,6 @@ class _Wifi:
 
     def disconnect(self) -> None:
         self._wifi.disconnect()
-
-    def isconnected(self) -> bool:
-        return self._wifi.is_connected()
 
     def status(self) -> int:
         return self._wifi.status()

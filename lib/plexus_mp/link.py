@@ -110,8 +110,9 @@ class Link:
 
     def _wanted(self):
         """Whether there is something to say, and a network to say it on."""
-        recorder = self._recorder
-        if not (self._size or self._outbox.unsettled or (recorder.pending and not recorder.clock.synced)):
+        # What only RAM holds is committed once the gateway answers.
+        pending = self._recorder.pending and self.status != ONLINE
+        if not (self._size or self._outbox.unsettled or pending):
             return False
         return self._http.connected or has_network()
 
@@ -187,7 +188,7 @@ class Link:
     def _send(self):
         if not self._size:
             self._again = False
-            if not self.synced:
+            if not self.synced or not self._outbox.unsettled:
                 # Before the time is known no reading can be dated: ask for it with a frame that stores nothing.
                 self._probing = True
                 self._outbox.empty_frame()

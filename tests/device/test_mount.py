@@ -194,7 +194,7 @@ def test_boots_without_a_sync_lie_between_their_neighbours():
 
 
 def test_what_was_dated_once_keeps_its_date():
-    """Frames that were built before a reboot are built again the same, estimates included, whatever is known by then."""
+    """Frames built before a reboot are built again the same, estimates included, whatever is known by then."""
     with fakes.Ticks() as ticks:
         blocks = fakes.NorBlocks(24 * 1024, 1024)
         for boot in range(3):

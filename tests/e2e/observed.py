@@ -15,6 +15,7 @@ from host_sim.vms.cpython import CPythonVm
 
 # What a caller waits for in one of these is named in docs/blocking.md; a slice cannot be cut out of it.
 DNS, ERASE, FILES, TLS = "name resolution", "flash erase", "file", "TLS key exchange"
+DATING = "dating boots"
 _UNSLICED = {"sockets.resolve": DNS, "partitions.erase": ERASE, "rp2flash.erase": ERASE}
 # The key exchange happens in whichever call finds the server's certificate; what else TLS does is far below this.
 _EXCHANGE_US = 100_000
@@ -142,6 +143,17 @@ class Watch:
         if self._stack:
             self._marks[-1] = (now_us, time.perf_counter_ns())
 
+    def dated(self, us: int, before: int) -> None:
+        """Boots were given their times, which took `us` with what else cannot be sliced since it was `before`."""
+        if self._stack:
+            call = self._stack[-1]
+            call.unsliced[DATING] += us - (sum(call.unsliced.values()) - before)
+
+    @property
+    def unsliced_us(self) -> int:
+        """Of the call under way, up to now."""
+        return sum(self._stack[-1].unsliced.values()) if self._stack else 0
+
     def exchanged(self, operation: str, layered: bool, us: int, ns: int) -> None:
         """The board took so long over a call from the library; `layered`: it was about a TLS stream."""
         if not self._stack:
@@ -209,6 +221,8 @@ class ObservedVm(CPythonVm):
         if name == "plexus_mp.client":
             for method, called in _CALLS.items():
                 self._time(module.Plexus, method, called)
+        elif name == "plexus_mp.survey":
+            self._time_dating(module)
         elif name == "plexus_mp.http":
             self._tap(module.Http, "post", lambda body: bytes(body))
         elif name == "plexus_mp.ws":
@@ -228,6 +242,16 @@ class ObservedVm(CPythonVm):
                 watch.leave(board.now_us())
 
         setattr(cls, method, timed)
+
+    def _time_dating(self, module: Any) -> None:
+        original, watch, board = module.date, self._watch, self._board
+
+        def date(*arguments: Any) -> None:
+            start_us, before = board.now_us(), watch.unsliced_us
+            original(*arguments)
+            watch.dated(board.now_us() - start_us, before)
+
+        module.date = date
 
     def _tap(self, cls: type, method: str, text_of: Callable[..., bytes]) -> None:
         original, watch = getattr(cls, method), self._watch

@@ -19,6 +19,8 @@ from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+# Their commands are indented: test_tls_docs.py and test_partition_tool.py run them, with other programs in between.
+INDENTED = {"tls.md", "partition.md"}
 
 
 def blocks(language):
@@ -38,6 +40,34 @@ def test_no_block_is_of_a_kind_that_nothing_executes():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
     assert kinds <= {"sh", "python", "json", "toml", "text"}
     assert len(blocks("text")) == len(checks()), "text is what board_check prints"
+
+
+def test_indented_commands_are_where_others_run_them():
+    found = {d.name for d in DOCUMENTS if re.search(r"^(?:    |\t)\S", BLOCK.sub("", d.read_text()), re.M)}
+    assert found == INDENTED
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            if not target.startswith("https://"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_readme_links_every_document():
+    found = set(re.findall(r"\]\((docs/[^)#]+)", DOCUMENTS[0].read_text()))
+    assert found == {f"docs/{document.name}" for document in DOCUMENTS[1:]}
+
+
+def test_commands_in_the_midst_of_a_line_exist():
+    """`make X`, `tools/X.py`, `host_sim X`."""
+    text = "\n".join(re.findall(r"`([^`\n]+)`", "\n".join(d.read_text() for d in DOCUMENTS)))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"^make ([a-z]+)", text, re.M)) <= targets
+    subcommands = set(re.findall(r"^  ([a-z]+)  ", run(".venv/bin/python -m host_sim --help").stdout, re.M))
+    assert set(re.findall(r"host_sim ([a-z]+)", text)) <= subcommands
+    tools = set(re.findall(r"tools/\w+\.py", text))
+    assert len(tools) >= 3 and all((ROOT / tool).exists() for tool in tools)
 
 
 @pytest.mark.parametrize("vm", VMS)
@@ -89,7 +119,7 @@ def test_board_checks_print_what_is_shown(command, shown):
 
 def test_make_demo():
     assert "make demo" in commands()
-    result = run("make demo SECONDS=4 VM=cpython")
+    result = run("make demo SECONDS=12 VM=cpython")
     assert result.returncode == 0, result.stdout + result.stderr
     assert json.loads(result.stdout.splitlines()[-1])["stored"] > 0
 

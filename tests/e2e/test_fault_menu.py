@@ -1,4 +1,4 @@
-"""Every fault of the menu, over WebSocket and HTTP: a few seeds each, one of them over TLS. The sweep is `make soak`."""
+"""Every fault of the menu, over WebSocket and HTTP: a few seeds each, one of them over TLS. The sweep: `make soak`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_blocks_is_seen():
             if call != "timer":
                 assert 0 < worst.longest_sliced.sliced_us <= SLICE_MAX_US
     assert seen[DNS] > 100_000 and seen[TLS] > 800_000
-    assert 44_000 < seen[ERASE] < 46_000 and 44_000 < seen[FILES] < 60_000
+    assert 44_000 < seen[ERASE] < 46_000 and 44_000 < seen[FILES] < 110_000
 
 
 def test_the_document_names_each_fault_and_no_other_wait():
@@ -58,7 +58,7 @@ def test_the_document_names_each_fault_and_no_other_wait():
         for line in text.splitlines()
         if line.startswith("| ")
     ]
-    found = {(cells[0], cells[1]): cells[2:] for cells in rows if len(cells) == 10}
+    found = {(cells[0], cells[1]): cells[2:] for cells in rows if len(cells) == 11}
     assert set(_HISTORIES) <= set(found)
     for name, transport in _HISTORIES:
         cells = found[name, transport]

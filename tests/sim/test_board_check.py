@@ -18,6 +18,7 @@ board_trial = importlib.import_module("board_trial")
 
 BOARDS = sorted((ROOT / "boards").glob("*.py"))
 RATE = [board_check.Rate(3, 2000)]
+BUFFERS = ("ring", "frame", "page, and the commit being read", "answers")  # what board_check counts itself
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +38,9 @@ def write(folder, **settings):
 def test_every_board_file_can_be(path):
     found = board_check.check(path, RATE)
     assert found.outage_h > 0.2
-    assert found.power_cut_s is None or found.power_cut_s <= 61
+    assert found.power_cut_s is None or found.power_cut_s <= 301
     assert found.flash_years is None or found.flash_years > 1
-    assert found.ram_buffers_bytes + found.ram_code_bytes < 70_000
+    assert 50_000 < found.ram_buffers_bytes + found.ram_code_bytes < 90_000
     # The figures belong together: what the ring holds is what the outage took to fill it.
     assert found.points_held == pytest.approx(found.outage_h * 3600 / 2 * 3, rel=0.02)
     assert found.send_max_ms >= found.send_ms and found.send_unprepared_max_ms >= found.send_unprepared_ms
@@ -138,9 +139,9 @@ SMALL = {"FLASH_BYTES": 1 << 22, "PARTITIONS": [PARTITIONS[0], ("vfs", 1, 0x81, 
         ({"RING": "vfs"}, "ring: 'vfs'"),
         ({"RING": "files", "COMMIT_MS": 0}, "commit_ms must be above 0"),
         ({"RING": "files", "SECTOR_BYTES": 256}, "sector_bytes must be 512 to 32768"),
-        ({"RING": "files", "RING_BYTES": 8192}, "ring_bytes"),
+        ({"RING": "files", "RING_BYTES": 3072}, "ring_bytes must hold 4"),
         ({"RING": "files", "PAGE_BYTES": 4096}, "page_bytes .4096."),
-        ({"RING": "files", "RING_BYTES": 1 << 20, **SMALL}, "ring_bytes: 256 files of 4096 bytes need 257 blocks"),
+        ({"RING": "files", "RING_BYTES": 1 << 18, **SMALL}, "ring_bytes: 256 files of 1024 bytes need 257 blocks"),
         ({"RING": "ram", "RING_BYTES": 120_000, "SECTOR_BYTES": 1024, "PAGE_BYTES": 512}, "the heap has 111168"),
         ({"RING": "ram", "RING_BYTES": 12_288, "SECTOR_BYTES": 1000, "PAGE_BYTES": 512}, "sector_bytes"),
         ({"RING": "plexus", "PARTITIONS": PARTITIONS, "PROGRAM_BYTES": 3}, "program_bytes must be a power of two"),
@@ -175,10 +176,14 @@ def test_the_command_line(tmp_path):
     assert run(str(tmp_path / "none.py"), "--rate", "3/2s").returncode == 2
 
 
-def test_the_code_is_that_of_the_memory_table():
+def test_the_code_is_all_of_the_memory_table_but_the_buffers():
     table = (ROOT / "docs" / "memory.md").read_text()
-    numbers = [int(number) for number in re.findall(r"\| (\d+) \|$", table, re.M)]
-    assert board_check.code_bytes() in {a + b for a in numbers for b in numbers}
+    found = re.search(r"^\| a client as of .*?\n\n", table, re.M | re.S)[0]
+    rows = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in found.splitlines() if line)}
+    for column, ring in enumerate(("ram", "files", "plexus")):
+        *_, total, more = [int(row[column]) for row in list(rows.values())[2:]]
+        buffers = sum(int(rows[name][column]) for name in BUFFERS)
+        assert board_check.code_bytes(ring) == total - buffers + more
 
 
 def test_the_defaults_are_read_from_the_port():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,11 +19,15 @@ from host_sim.board.bme280 import BME280, Calibration
 from host_sim.board.flash import Flash
 from host_sim.board.i2c import I2CBus
 from host_sim.board.traces import make_trace
+from host_sim.world import ROOT
 from tests.device import fakes
 from tests.sim.flash_device import boot, drain
 from tests.sim.flash_stores import Device
 from tests.sim.littlefs_disk import LittlefsDisk
 from tests.sim.test_bme280_float32 import load_rounded, single
+
+sys.path.append(str(ROOT / "tools"))
+board_trial = importlib.import_module("board_trial")
 
 DAY = 43_200  # samples
 PART = 4_500
@@ -139,6 +146,61 @@ def test_density_and_amplification(singles, doubles, capsys):
     for what, cost in table.items():
         if "a page each" in what:  # what is appended rewrites a file's last 4 KB
             assert cost.amplification <= 1.5, what
+
+
+class _Board:
+    """A board file's ring in files: its own littlefs, as full as a board's, and its own sizes."""
+
+    def __init__(self, path: Path) -> None:
+        self._trial = board_trial.Trial(path)
+        self.where = self._trial.where
+
+    def cost(self, samples: list[Sample], live: bool) -> Cost:
+        """`live`: a gateway answers at once; else an outage that fills most of the files, each page to its end."""
+        given = 0
+        with self._trial.running() as trial:
+            ring = trial.ring
+            append = ring.append
+
+            def count(n: int, points: int) -> None:
+                nonlocal given
+                given += n + 3 + (1 if n < 128 else 2)
+                append(n, points)
+
+            ring.append = count
+            trial.recorder._commit_ms = (1 << 28) if not live else trial.recorder._commit_ms
+            trial.live = live
+            before, wear, points = trial.programmed_bytes, trial.erases, 0
+            for sample in samples:
+                if not live and ring.head_seq >= ring._count - 2:
+                    break
+                trial.rest(trial.ms + PERIOD_MS)
+                named = zip(("temperature", "humidity", "pressure"), sample, strict=True)
+                trial.recorder.send_batch(list(named), None, None, None)
+                points += 3
+            assert ring.dropped == 0 and (live or ring.head_seq >= ring._count - 2)
+            programmed, erases = trial.programmed_bytes - before, trial.erases - wear
+        taken = ring.head_seq * ring._size
+        return Cost(taken / points, given / points, programmed / given, erases)
+
+
+def test_what_the_board_files_write(singles, tmp_path, capsys):
+    """A page fills its file: in an outage little more is programmed than what was recorded."""
+    default = tmp_path / "default.py"
+    default.write_text('RING = "files"\n')
+    boards = [default, *sorted((ROOT / "boards").glob("*.py"))]
+    in_files = [path for path in boards if _Board(path).where == "files"]
+    assert len(in_files) >= 3
+    lines = [f"{'rings in files, as in boards/':46}  flash  commits  written  erases"]
+    for path in in_files:
+        outage = _Board(path).cost(singles, live=False)
+        lines.append(outage.line(f"{path.name}, an outage"))
+        lines.append(
+            _Board(path).cost(singles[:PART], live=True).line(f"{path.name}, a gateway answers at once")
+        )
+        assert outage.amplification <= 1.5 and outage.flash <= 6, lines[-2]
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
 
 
 def test_the_driver_gives_what_the_board_has(singles):

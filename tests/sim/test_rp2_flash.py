@@ -105,7 +105,7 @@ def test_the_pico_w_is_an_rp2_with_files():
     assert config.files_bytes == config.storage_bytes == 848 * 1024
     settings: dict[str, object] = {}
     exec(source, settings)
-    assert settings["RING"] == "files" and settings["RING_BYTES"] // settings["SECTOR_BYTES"] == 16
+    assert settings["RING"] == "files" and settings["RING_BYTES"] // settings["SECTOR_BYTES"] == 64
     assert (settings["I2C_SDA"], settings["I2C_SCL"]) == (4, 5)
 
 

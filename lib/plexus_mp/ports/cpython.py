@@ -30,7 +30,8 @@ DEFAULTS = {
     "tick_ms": 20,
     "timer_id": -1,
 }
-FILES = {"commit_ms": 60000}  # where a ring in files differs
+# Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
+FILES = {"sector_bytes": 16384, "page_bytes": 16252, "commit_ms": 300000}
 
 
 def forget(module):
@@ -81,16 +82,20 @@ class Guard:
 
         Blocks for as long as another thread holds it: one commit, or one frame being built.
         """
-        if self._lock._is_owned() or not self._lock.acquire(blocking=wait):
+        if self._owned() or not self._lock.acquire(blocking=wait):
             return False
         self._call = call
         return True
 
     def drop(self, call):
         """Let go, if it was `call` that took it."""
-        if self._lock._is_owned() and self._call in (0, call):
+        if self._owned() and self._call in (0, call):
             self._call = 0
             self._lock.release()
+
+    def _owned(self):
+        # What threading.Condition asks: the lock knows, whatever interrupted the call that took it.
+        return self._lock._is_owned()  # type: ignore[attr-defined]
 
 
 class _Ticker(threading.Thread):

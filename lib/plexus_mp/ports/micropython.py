@@ -39,9 +39,10 @@ DEFAULTS = {
     "tick_ms": 100,
     "timer_id": -1,
 }
-# Where a ring in files differs. A file takes whole blocks of 4 KB, littlefs finds room for 32 sooner than for more
-# (fileblocks.py), and each commit costs an erase, so a page waits. It is held in RAM twice.
-FILES = {"ring_bytes": 131072, "sector_bytes": 4096, "page_bytes": 1024, "commit_ms": 60000}
+# Where a ring in files differs. Each commit costs an erase, so a page waits, and it fills its file (1,024 bytes less
+# header, length and CRC): whatever came behind it would have littlefs copy the file. A page is held in RAM twice, a
+# file takes a block of 4 KB, and littlefs finds room beside 64 files sooner than beside more (fileblocks.py).
+FILES = {"ring_bytes": 65536, "sector_bytes": 1024, "page_bytes": 892, "commit_ms": 300000}
 
 
 def forget(module):
@@ -69,7 +70,7 @@ def unique_id():
 def open_flash(where):
     """(block device, its unit of programming in bytes, whether erased bytes read as anything).
 
-    `where` is the label of an ESP32's data partition, or "rp2:START:LENGTH" in bytes from where the files' flash begins.
+    `where` is the label of an ESP32's data partition, or "rp2:START:LENGTH" in bytes from the start of the files' flash.
     Raises `ValueError` when there is none, or when it holds files.
     """
     if where.startswith("rp2:"):
