@@ -63,7 +63,7 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
         }
         print(json.dumps(line), flush=True)
     else:
-        print(_in_words(verdict), flush=True)
+        print(in_words(verdict), flush=True)
     # A demo, or a run whose readings all stay on the board, would prove nothing.
     idle = verdict.stored == 0 and (as_demo or verdict.accepted > 0)
     return 0 if verdict.clean and not idle and board.error is None else 1
@@ -146,7 +146,7 @@ def _quiet(text: str) -> None:
         print(f"board says: {text}", end="", flush=True)
 
 
-def _in_words(verdict: Verdict) -> str:
+def in_words(verdict: Verdict) -> str:
     text = f"{verdict.accepted} readings accepted, {verdict.stored} stored, {verdict.pending} waiting on the board, "
     text += f"{verdict.lost} lost, {verdict.duplicates} stored twice"
     if verdict.dropped or verdict.rejected:

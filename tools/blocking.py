@@ -112,11 +112,11 @@ def _dumps_ns() -> float:
 def document() -> str:
     found, total = measure()
     longest = {
-        kind: max(worst.unsliced[kind] for worst in total.values()) / 1000 for kind in (ERASE, FILES, TLS)
+        kind: max(worst.unsliced[kind] for worst in total.values()) / 1000
+        for kind in (ERASE, FILES, TLS, DATING)
     }
-    text = _HEAD.format(
-        limit=SLICE_MAX_US / 1000, erase=longest[ERASE], files=longest[FILES], tls=longest[TLS]
-    )
+    ms = {"erase": longest[ERASE], "files": longest[FILES], "tls": longest[TLS], "dating": longest[DATING]}
+    text = _HEAD.format(limit=SLICE_MAX_US / 1000, **ms)
     text += _TABLE.format(columns=_COLUMNS)
     text += "\n".join(_row(*key, calls) for key, calls in found.items()) + "\n"
     dumps_ns = _dumps_ns()

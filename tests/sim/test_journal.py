@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host_sim.journal import Journal, Row, compare
+from host_sim.journal import Journal, Row, Verdict, compare
+from host_sim.session import in_words
 
 START_MS = 1_800_000_000_000
 
@@ -213,3 +214,9 @@ def test_any_deleted_and_any_spurious_rows_are_counted(values, data):
     kept += [Row("metric", "t", 2.5, {}, START_MS - shift) for shift in extra]
     verdict = compare(journal, kept)
     assert (verdict.lost, verdict.duplicates) == (len(deleted), len(extra))
+
+
+def test_what_went_with_the_power_is_told():
+    assert "in RAM" not in in_words(Verdict(accepted=5, stored=5))
+    told = in_words(Verdict(accepted=5, stored=2, at_cut=3, at_cut_ms=58_400))
+    assert told.endswith(", 3 in RAM when the power went (58 s at most)")

@@ -70,7 +70,7 @@ def unique_id():
 def open_flash(where):
     """(block device, its unit of programming in bytes, whether erased bytes read as anything).
 
-    `where` is the label of an ESP32's data partition, or "rp2:START:LENGTH" in bytes from the start of the files' flash.
+    `where` is the label of an ESP32's data partition, or "rp2:START:LENGTH" in bytes from where the files begin.
     Raises `ValueError` when there is none, or when it holds files.
     """
     if where.startswith("rp2:"):
