@@ -42,7 +42,7 @@ def shortened() -> dict[PurePath, str]:
     """The text of each of `sources()` with short names. Raises ValueError where that cannot be done."""
     texts = {path: (SOURCE / path).read_text(encoding="utf-8") for path in sources()}
     others = {path for pattern in OTHERS for path in ROOT.glob(pattern)} - BUILDERS
-    return shorten(texts, [path.read_text(encoding="utf-8") for path in others], static_names(_compile))
+    return shorten(texts, {path: path.read_text(encoding="utf-8") for path in others}, static_names(_compile))
 
 
 def build(target: Path = TARGET) -> list[Path]:

@@ -79,24 +79,17 @@ def _outside_functions(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
             yield from _outside_functions(ast.iter_child_nodes(node))
 
 
-def words(text: str) -> tuple[set[str], set[str]]:
+def words(text: str, is_python: bool) -> tuple[set[str], set[str]]:
     """(names by which a text may reach into the package, what it passes by keyword).
 
-    A Python text, or the code in a Markdown one. Private names of a text that never mentions the package are its own.
+    Those of a Python text, or of the code in a Markdown one. Private names of a text that never mentions the package
+    are its own.
     """
-    tree = _parsed(text)
-    if tree is not None:
-        names, passed = _words(tree)
+    if is_python:
+        names, passed = _words(ast.parse(text))
         return names if "plexus" in text else {n for n in names if not n.startswith("_")}, passed
     code = "\n".join(map("".join, _CODE.findall(text)))
     return set(map("".join, _REACHED.findall(code))), set(_PASSED.findall(code))
-
-
-def _parsed(text: str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError):
-        return None
 
 
 def _words(tree: ast.Module) -> tuple[set[str], set[str]]:
@@ -110,11 +103,11 @@ def _words(tree: ast.Module) -> tuple[set[str], set[str]]:
             names.update(node.name.split("."))
         elif isinstance(node, ast.keyword) and node.arg:
             passed.add(node.arg)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
-            inner = _parsed(node.value)  # code that a tool sends to a board
-            more = _words(inner) if inner else (set(), set())
-            names |= more[0]
-            passed |= more[1]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.update(
+                map("".join, _REACHED.findall(node.value))
+            )  # code, perhaps, that a tool sends to a board
+            passed.update(_PASSED.findall(node.value))
     return names, passed
 
 

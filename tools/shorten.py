@@ -21,14 +21,15 @@ _ANYWHERE = "*"
 
 
 def shorten(
-    sources: Mapping[PurePath, str], others: Iterable[str], known: Iterable[str]
+    sources: Mapping[PurePath, str], others: Mapping[PurePath, str], known: Iterable[str]
 ) -> dict[PurePath, str]:
-    """The files of the package, `{path within it: text}`, with short names; `known` cost nothing.
+    """The files of the package, `{path within it: text}`, with short names; those of `known` cost nothing.
 
-    Raises `ValueError` for what it cannot see through.
+    `others`: the Python and Markdown files whose words reach into the package, or tell a user what to write.
+    Raises `ValueError` for what it cannot see through, `SyntaxError` for a file that is not Python of this version.
     """
     modules = [survey(path, text) for path, text in sources.items()]
-    reached = [words(text) for text in others]
+    reached = [words(text, path.suffix == ".py") for path, text in others.items()]
     kept = kept_names(modules).union(*(names for names, _ in reached))
     spaces = _Spaces(modules)
     renamed = spaces.rename(spaces.members | spaces.globals, kept, list(known))
