@@ -135,8 +135,12 @@ def main() -> None:
     found = measure()
     drain_us, frame_bytes, garbage, frames = found["drain"]
     loop_us = found["loop"][0]
-    print(f"{READINGS} readings out of the ring, {frames:.0f} frames of {frame_bytes:.0f} bytes, each acknowledged:")
-    print(f"  {drain_us:.1f} us a reading, {drain_us / loop_us:.2f} of json.dumps and write ({loop_us:.1f} us)")
+    print(
+        f"{READINGS} readings out of the ring, {frames:.0f} frames of {frame_bytes:.0f} bytes, each acknowledged:"
+    )
+    print(
+        f"  {drain_us:.1f} us a reading, {drain_us / loop_us:.2f} of json.dumps and write ({loop_us:.1f} us)"
+    )
     print(f"  {garbage:.0f} bytes of heap a frame")
 
 

@@ -55,6 +55,8 @@ class _Spaces:
         self.exported: set[str] = set()
         self._starred: set[str] = set()
         assigned = set()
+        classes = [n for m in modules for n in ast.walk(m.tree) if isinstance(n, ast.ClassDef)]
+        self._bases = {n.name: [base.id for base in n.bases if isinstance(base, ast.Name)] for n in classes}
         for module in modules:
             self._add_module(module)
             for node in ast.walk(module.tree):
@@ -82,9 +84,13 @@ class _Spaces:
     def _add_class(self, node: ast.ClassDef) -> None:
         found = members(node)
         self.members |= found
-        spaces = {node.name, *(base.id for base in node.bases if isinstance(base, ast.Name))}
+        spaces = self._line(node.name)
         for name in found:
             self._where[name] |= spaces
+
+    def _line(self, name: str) -> set[str]:
+        """The class and all that it derives from."""
+        return {name}.union(*(self._line(base) for base in self._bases.get(name, ())))
 
     def rename(self, names: set[str], kept: set[str], known: list[str]) -> dict[str, str]:
         """A short name for each of `names`; those that meet in a space get different ones."""

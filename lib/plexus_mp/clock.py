@@ -42,6 +42,10 @@ class Clock:
         self.s = self._s + ms // 1000
         self.ms = ms % 1000
 
+    def uptime_ms(self, ticks):
+        """The uptime at `ticks`; `s` and `ms` stay, which may be those of a `send()` that this interrupts."""
+        return self._s * 1000 + self._ms + ticks_diff(ticks, self._ticks)
+
     def _move_anchor(self, ticks, since):
         ms = self._ms + since
         self._s += ms // 1000

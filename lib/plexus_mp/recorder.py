@@ -161,10 +161,8 @@ class Recorder:
 
     def now_ms(self):
         """Unix milliseconds, None before the first sync."""
-        if not self.clock.synced:
-            return None
-        self.clock.at(ticks_ms())
-        return self.clock.zero_ms + self.clock.s * 1000 + self.clock.ms
+        zero_ms = self.clock.zero_ms
+        return None if zero_ms is None else zero_ms + self.clock.uptime_ms(ticks_ms())
 
     @property
     def ripe(self):
@@ -304,6 +302,7 @@ class Recorder:
         self.accepted += points
         if self._commit_ms:
             self._open_page()
+            self._since = ticks_ms()
             self._page_seq = 0
         else:
             if encoder.tag:

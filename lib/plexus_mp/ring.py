@@ -153,7 +153,7 @@ class Ring:
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
         # What is settled of a file is kept in the header behind it: while all of it is, the next commit begins a file.
-        done = self.head_off > self.first and not self._points[self.head_seq % self._count]
+        done = self.head_off > self.first and not self._unsettled(self.head_seq)
         if self.torn or (self.write_once and done):
             return 0
         return self._size - self.head_off - PAYLOAD_AT - CRC_BYTES - self._align + 1

@@ -35,7 +35,7 @@ class Refused(OSError):
 class Session:
     """Delivers `outbox` over `ws`, whose receive buffer is `buf`.
 
-    `hello` is the JSON of `device_auth`, `beat` that of a heartbeat. `link.hear_time` and `link.refused` are told what concerns them;
+    `hello` is the JSON of `device_auth`, `beat` that of a heartbeat. `link` is told what concerns it;
     `on_message(dict)`, if set, gets what is no business of telemetry.
     """
 
