@@ -176,7 +176,7 @@ def test_no_memory(vm, tmp_path, what):
 
     outcome, server = run(vm, tmp_path, 240, 400, disturb)
     _all_stored(outcome, 240)
-    assert server.handshakes == 2
+    assert 2 <= server.handshakes <= 3
 
 
 def test_the_wifi_goes_and_returns(vm, tmp_path):

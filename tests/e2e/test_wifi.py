@@ -216,14 +216,18 @@ def test_what_a_step_costs(vm, tmp_path):
     def prepare(placement):
         board = placement.board
         board.wifi.fails = lambda: True
-        call = board.call
+        bind = board.bind
 
-        def counting(operation, arguments):
-            if operation.startswith("wifi."):
+        def counting(operation, on_due):
+            call = bind(operation, on_due)
+
+            def counted(*arguments):
                 calls.append((board.now_us(), operation))
-            return call(operation, arguments)
+                return call(*arguments)
 
-        board.call = counting
+            return counted if operation.startswith("wifi.") else call
+
+        board.bind = counting
 
     run(vm, tmp_path, _HOUR_S, prepare)
     slices = {}
