@@ -91,6 +91,7 @@ class Truth:
     settled: int = 0
     marked: int = 0  # how many of the settled are so on flash for sure
     syncs: dict[int, int] = field(default_factory=dict)
+    syncing: tuple[int, int] | None = None  # boot and time of one that has not returned
     in_flight: bytes | None = None  # an append that has not returned
     settling: int = 0  # how many a settlement that has not returned is about
     sector: int = 0  # in which records were settled last, and how many of it
@@ -154,8 +155,10 @@ class Player:
     def sync(self, unix_ms: int) -> None:
         ring = self.ring
         before = ring.head_seq
+        self.truth.syncing = (ring.boot, unix_ms)
         ring.sync(ring.boot, unix_ms, False)
         self.truth.syncs[ring.boot] = unix_ms
+        self.truth.syncing = None
         if ring.head_seq != before:
             self._turned()
 
@@ -230,7 +233,12 @@ class Player:
         boots = {boot_of(payload) for payload in found} - {self.ring.boot}
         assert max(boots, default=0) < self.ring.boot, (boots, self.ring.boot)
         for boot in boots & set(self.truth.syncs):
-            assert self.ring.syncs.get(boot) == self.truth.syncs[boot], (boot, self.ring.syncs)
+            told = self.ring.syncs.get(boot)
+            if told is not None and (boot, told) == self.truth.syncing:
+                self.truth.syncs[boot] = told  # what was in doubt is now so
+            assert told == self.truth.syncs[boot], (boot, told, self.truth.syncs[boot])
+        if self._mounted:
+            self.truth.syncing = None
 
 
 def history(appends: int, seed: int = 1) -> list[tuple[str, Any]]:
