@@ -1,4 +1,4 @@
-"""Every fault of the menu, over WebSocket and HTTP: a few seeds each, one of them over TLS. The sweep: `make soak`."""
+"""Every fault of the menu, over WebSocket and HTTP, from a seed each, one in three over TLS. The sweep: `make soak`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def table():
 
 @pytest.mark.parametrize(("name", "transport"), _HISTORIES, ids=[f"{n}-{t}" for n, t in _HISTORIES])
 def test_nothing_lost_nothing_twice_and_delivered_in_time(name, transport, table):
-    results = [play(name, transport, seed) for seed in SEEDS]
-    table.append(row(results))
-    assert [result.complaint() for result in results if result.complaints] == []
-    assert all(result.faults for result in results)
+    seed = SEEDS[(_HISTORIES.index((name, transport)) // 2) % len(SEEDS)]
+    result = play(name, transport, seed)
+    table.append(row([result]))
+    assert result.complaint() is None
+    assert result.faults
 
 
 def test_the_same_seed_gives_the_same_history():

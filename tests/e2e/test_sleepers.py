@@ -9,7 +9,7 @@ from tests.e2e.simulation import program, simulate
 
 BOARD = ROOT / "boards" / "esp32_flash_ring.py"
 PERIODS_S = (2, 60, 600)
-_COUNTS = {2: 30, 60: 10, 600: 3}
+_COUNTS = {2: 20, 60: 4, 600: 2}
 
 SENDER = """
 import time
