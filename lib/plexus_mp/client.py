@@ -164,7 +164,7 @@ class Plexus:
             if left_ms <= 0:
                 return
             if not self.tick():
-                sleep_ms(min(left_ms, 20))
+                sleep_ms(min(left_ms, 20 if self._outbox.unsettled else 100))
 
     def flush_buffer(self, timeout_s=30):
         """Deliver all that waits now. True when nothing is left.
