@@ -286,7 +286,7 @@ class Client:
 
 @pytest.fixture
 def light_collections():
-    """A client collects garbage when it is made, hundreds of times here: what other tests have left is not looked at."""
+    """A client collects garbage when it is made, hundreds of times here: what other tests left is not looked at."""
     gc.collect()
     gc.freeze()
     yield
