@@ -61,7 +61,7 @@ def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ra
     ring = ring_of(image, sector_bytes, in_ram)
     for seq in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
         for decoder in walk(ring, seq, Decoder()):
-            decoder.zero_ms = zero_ms.get(decoder.boot, 0)
+            decoder.segments = [(0, zero_ms.get(decoder.boot, 0), 0, 0)]
             point = json.loads(point_json(decoder))
             yield Row(
                 point["class"], point["metric"], point["value"], point.get("tags", {}), point["timestamp"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from plexus_mp.clock import unix_ms
 from plexus_mp.decoder import Decoder
 from plexus_mp.ring import HEADER_BYTES
 
@@ -119,7 +120,7 @@ class RingImage:
                 self._last_ms[decoder.boot] = decoder.uptime_ms
                 singles = singles and is_single(decoder)
         self.precision = precision or ("single" if singles else "double")
-        self.zero_ms, self.estimated = self._date()
+        self.times = self._date()
         self.points = [point for seq in self._sectors() for point in self._points(seq)]
 
     @property
@@ -135,25 +136,23 @@ class RingImage:
         """Every sector that is not given up."""
         return range(self.ring.tail_seq, self.ring.head_seq + 1)
 
-    def _date(self) -> tuple[dict[int, int], set[int]]:
-        """Unix ms at uptime 0 by boot; one that met no gateway ended, as the device has it, where the next began."""
-        zero_ms, estimated = dict(self.ring.syncs), set(self.ring.estimated)
-        after = max(zero_ms, default=0)
+    def _date(self) -> dict[int, list[tuple[int, int, int, int]]]:
+        """The times of each boot; one that met no gateway ended, as the device has it, where the next began."""
+        times = dict(self.ring.times)
+        after = max(times, default=0)
         for boot in sorted(self._last_ms, reverse=True):
-            if boot not in zero_ms and after > boot:
-                zero_ms[boot] = zero_ms[after] - self._last_ms[boot] - 1
-                estimated.add(boot)
-            if boot in zero_ms:
+            if boot not in times and after > boot:
+                times[boot] = [(0, unix_ms(times[after], 0) - self._last_ms[boot] - 1, 0, 1)]
+            if boot in times:
                 after = boot
-        return zero_ms, estimated
+        return times
 
     def _points(self, seq: int) -> Iterator[Held]:
         make: Any = SingleDecoder if self.precision == "single" else Decoder
         for decoder in walk(self.ring, seq, make()):
             boot = decoder.boot
-            decoder.zero_ms = self.zero_ms.get(boot, 0)
-            decoder.estimated = boot in self.estimated
-            dated = boot in self.zero_ms or decoder._stamp is not None
+            decoder.segments = self.times.get(boot, [(0, 0, 0, 0)])
+            dated = boot in self.times or decoder._stamp is not None
             waits = (seq, self.ring.at_off) >= self.settled
             source = json.loads(decoder.source) if decoder.source else None
             yield Held(point_json(decoder).decode(), source, boot, decoder.uptime_ms, waits, dated)
@@ -165,7 +164,7 @@ class RingImage:
             "precision": self.precision,
             "source_ids": sorted({point.source_id for point in self.waiting if point.source_id is not None}),
             "boots": sorted(self._last_ms),
-            "boots_without_time": sorted(boot for boot in self._last_ms if boot not in self.zero_ms),
+            "boots_without_time": sorted(boot for boot in self._last_ms if boot not in self.times),
             "waiting": len(self.waiting),
             "unreadable": self.unreadable,
             "dropped": self.ring.dropped,

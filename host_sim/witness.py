@@ -106,7 +106,7 @@ def _page_rows(page: bytes, zero_ms: dict[int, int]) -> Iterator[Row]:
     decoder = Decoder()
     decoder.load(page, 0, len(page), False)
     while decoder.more:
-        decoder.zero_ms = zero_ms.get(decoder.boot, 0)
+        decoder.segments = [(0, zero_ms.get(decoder.boot, 0), 0, 0)]
         point = json.loads(point_json(decoder))
         yield Row(point["class"], point["metric"], point["value"], point.get("tags", {}), point["timestamp"])
         decoder.advance()

@@ -161,7 +161,7 @@ class Trial:
         self.ring = self.recorder.ring
         if self.where == "files":
             self._check_room()
-        self.recorder.sync(_UNIX_MS, 0)
+        self.recorder.hear_time(_UNIX_MS, _UNIX_MS, 0, 0, -1, "trial")
 
     def _check_room(self) -> None:
         """Raise `ValueError` when the files, all full, and one being written have no room on the disk."""

@@ -129,6 +129,19 @@ class Plexus:
         """Readings that the gateway refused for good."""
         return self._outbox.rejected
 
+    @property
+    def clock(self):
+        """What is known of the time: `synced`, `source` ("ws" or "date"), `drift_ppb`, by which Unix time goes faster
+        than the board's, `offset_ms` of Unix time from uptime, and `error_ms`, how far off that may be.
+
+        The last two are None before the first sync.
+        """
+        return self._recorder.clock
+
+    def now_ms(self):
+        """Unix milliseconds, None before the first sync."""
+        return self._recorder.now_ms()
+
     def tick(self):
         """A slice of network work; True when calling again at once may help.
 

@@ -2,6 +2,7 @@
 
 from struct import pack_into, unpack_from
 
+from .clock import unix_ms
 from .ports import const
 
 # As in points.py.
@@ -39,8 +40,7 @@ class Decoder:
     """
 
     def __init__(self):
-        self.zero_ms = 0  # Unix ms at the uptime 0 of the records
-        self.estimated = False  # that is a guess, and each point says so
+        self.segments = [(0, 0, 0, 0)]  # how uptime maps to Unix time, see clock.py
         self.reset()
 
     def reset(self):
@@ -230,13 +230,13 @@ class Decoder:
         """Write the point into `out[at:end]` and return where it ends, or 0 when there is no room."""
         head, tail = self._now.head, self._now.tail
         if self._stamp is not None:
-            unix_ms = self._stamp
+            when_ms = self._stamp
         else:
-            unix_ms = self.zero_ms + self.uptime_ms + self._later
-            if self.estimated:
+            when_ms = unix_ms(self.segments, self.uptime_ms) + self._later
+            if self.segments[0][3]:  # a guess, and each point says so
                 tail = b',"tags":{"clock":"estimated"' + (b"}}" if len(tail) == 1 else b"," + tail[9:])
         value = self._value()
-        stamp = (',"timestamp":%d' % unix_ms).encode()
+        stamp = (',"timestamp":%d' % when_ms).encode()
         if at + len(head) + len(value) + len(stamp) + len(tail) > end:
             return 0
         for part in (head, value, stamp, tail):

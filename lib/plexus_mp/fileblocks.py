@@ -17,7 +17,7 @@ _COUNT = const(4)
 _SIZE = const(5)
 _ERASE = const(6)
 
-_HELD_MAX = const(96)  # a sector's header, with room to grow
+_HELD_MAX = const(256)  # a sector's headers and its table of times
 _UNKNOWN = const(0xFFFF)  # the length of a file that was not opened yet
 _ENOENT = const(2)
 _EINVAL = const(22)

@@ -27,6 +27,8 @@ _GOODBYE = const(1001)
 # How long HTTP serves before a WebSocket is tried again: doubled each time, up to an hour.
 _SOCKET_MS = const(60_000)
 _SOCKET_MAX_MS = const(3_600_000)
+# Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
+_EDGES_MAX = const(5)
 _SUCCESS = b'"success":true'
 _DROPPED = b'"dropped"'
 
@@ -36,7 +38,7 @@ class Link:
 
     `status` is one of the constants above, `last_error` a line for a person. `retries` counts frames
     that were sent again, `failures` attempts that got no answer, `frames` those that were stored, `reconnects` lost
-    conversations.
+    conversations, `resyncs` those begun anew to hear the time.
     """
 
     def __init__(self, outbox, http, recorder):
@@ -46,6 +48,7 @@ class Link:
         self.session = None
         self._size = 0  # of the HTTP request under way
         self._probing = False  # it is an empty one
+        self._edges = 0  # such questions so far, for a better time
         self._again = False  # it was sent before
         self._stored = False  # the gateway has it, the ring does not know yet
         self._wait_ms = 0
@@ -57,7 +60,7 @@ class Link:
         self._socket_tries = 0
         self.status = OFFLINE
         self.last_error = ""
-        self.retries = self.failures = self.frames = self.reconnects = 0
+        self.retries = self.failures = self.frames = self.reconnects = self.resyncs = 0
 
     @property
     def busy(self):
@@ -112,7 +115,7 @@ class Link:
         """Whether there is something to say, and a network to say it on."""
         # What only RAM holds is committed once the gateway answers.
         pending = self._recorder.pending and self.status != ONLINE
-        if not (self._size or self._outbox.unsettled or pending):
+        if not (self._size or self._edges or self._outbox.unsettled or pending):
             return False
         return self._http.connected or has_network()
 
@@ -122,7 +125,7 @@ class Link:
             return False
         self._socket_wait_ms = 0
         self.retries += self._again and self._size > 0
-        self._size = 0
+        self._size = self._edges = 0
         self._probing = False
         return True
 
@@ -168,7 +171,12 @@ class Link:
         self.status = ONLINE
 
     def hear_time(self, earliest_ms, latest_ms, asked, heard, source):
-        self._recorder.hear_time(earliest_ms, latest_ms, asked, heard, source)
+        self._recorder.hear_time(earliest_ms, latest_ms, asked, heard, self._outbox.sent_ms, source)
+
+    @property
+    def stale(self):
+        """Whether the time is worth asking for again."""
+        return self._recorder.clock.stale
 
     def delivered(self):
         self.frames += 1
@@ -188,7 +196,7 @@ class Link:
     def _send(self):
         if not self._size:
             self._again = False
-            if not self.synced or not self._outbox.unsettled:
+            if not self.synced or self._edges or not self._outbox.unsettled:
                 # Before the time is known no reading can be dated: ask for it with a frame that stores nothing.
                 self._probing = True
                 self._outbox.empty_frame()
@@ -244,6 +252,19 @@ class Link:
             self._release()
         elif not self.synced:
             self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
+        else:
+            self._watch_for_edge()
+
+    def _watch_for_edge(self):
+        """A Date has whole seconds. Asking when the next one begins, if the guess is right, halves what is unknown."""
+        now = ticks_ms()
+        wait_ms = self._recorder.clock.edge_ms() - ticks_diff(now, self._http.asked) // 2
+        if self._edges == _EDGES_MAX or wait_ms < 0:
+            self._edges = 0
+        else:
+            self._edges += 1
+            self._wait_ms = wait_ms or 1
+            self._since = now
 
     def _release(self):
         if self._outbox.release():
@@ -273,6 +294,7 @@ class Link:
         """No answer, or none that says anything about the readings: the same frame again, later."""
         self.failures += 1
         self._tries = min(self._tries + 1, 16)
+        self._edges = 0
         if self._probing:
             self._probing = False
             self._size = 0

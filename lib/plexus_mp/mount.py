@@ -24,13 +24,13 @@ def mount(ring):
         if seq not in counts.seqs and ring.read_header(seq % ring._count) == seq:
             head = max(head, seq)
             counts.take(seq)
-    ring.boot = 0
+    ring.boot = 0  # as long as no times are its own
     if head:
-        _take_head(ring, head, counts)
-    for boot in ring.syncs:
+        ring.boot = _take_head(ring, head, counts)
+    for boot in ring.times:
         ring.boot = max(ring.boot, boot)  # one that met a gateway and recorded nothing has its number too
     ring.boot += 1
-    ring.boot_stamp = b"\0\0\0\0\0\0"
+    ring.carry()
 
 
 class _Counts:
@@ -42,9 +42,8 @@ class _Counts:
 
     def take(self, seq):
         ring = self._ring
-        _, _, longest, _, boot, _, _, _, _, _, points, _, stamp = unpack_from(HEADER, ring.header, 0)
-        ring._learn(boot, int.from_bytes(stamp, "little"), False)
-        self.seqs[seq] = points
+        longest = unpack_from("<H", ring.header, 3)[0]
+        self.seqs[seq] = unpack_from("<H", ring.header, 25)[0]
         if longest > len(ring.buf):  # written when pages were larger
             ring.make_buf(longest)
 
@@ -57,9 +56,10 @@ class _Counts:
 
 
 def _take_head(ring, head, counts):
+    """Where the newest sector ends, what is settled, dropped and left; the newest boot that it tells of."""
     ring.read_header(head % ring._count)
     fields = unpack_from(HEADER, ring.header, 0)
-    _, _, _, _, ring.boot, ring.dropped, back, settled_back, off, points, _, _, _ = fields
+    _, _, _, _, opened_by, ring.dropped, back, settled_back, off, points, _, _ = fields
     ring.tail_seq = max(1, head - back, head - ring._count + 1)
     ring.settled_seq = head - settled_back
     ring.settled_off = off
@@ -67,25 +67,30 @@ def _take_head(ring, head, counts):
     ring.head_seq = head
     ring.head_off = ring._size
     total, boot, ring.head_off = count_points(ring, head)
-    ring.boot = max(ring.boot, boot)
+    if ring.damaged and head > ring.tail_seq:
+        count_points(ring, head - 1)  # a table of times may be among it: the one before that
     # What is not erased behind the last commit was being written when the power went: nothing goes behind it.
     ring.torn = ring.noise or not _is_erased(ring, head)
     ring._window_seq = ring._ended_seq = 0
-    ring.damaged = False
     for seq in range(max(ring.settled_seq, ring.tail_seq), head + 1):
         here = total if seq == head else counts.of(seq)
         ring._points[seq % ring._count] = here
         ring.left += ring._unsettled(seq)
+    ring.damaged = False
+    return max(opened_by, boot)
 
 
 def count_points(ring, seq):
-    """(points, the newest boot, where the commits end) of a sector, by reading it."""
+    """(points, the newest boot, where the commits end) of a sector, by reading it; `ring.damaged` tells of damage."""
     decoder = Decoder()
     ring.next_off = ring.first
     points = boot = 0
+    damaged = False
     while True:
         n = ring.read(seq, ring.next_off)
+        damaged = damaged or ring.damaged
         if not n:
+            ring.damaged = damaged
             return points, boot, ring.next_off
         decoder.load(ring.buf, ring.at, n, ring.damaged)
         ring.damaged = False

@@ -1,8 +1,8 @@
 """What is still to be delivered: the next frame, as JSON, out of ring, records and clock.
 
-A frame is `{"points":[…]` with points of one sector and one source, oldest first, and what the transport adds:
-`close` ends it. Its points stay as they are, byte for byte, until it is released, or rebuilt because the
-gateway refused it.
+A frame is `{"points":[…]` with points of one sector, one boot and one source, oldest first, and what the
+transport adds: `close` ends it. Its points stay as they are, byte for byte, until it is released, or rebuilt because
+the gateway refused it.
 """
 
 from .decoder import Decoder
@@ -37,10 +37,11 @@ class Outbox:
         self._limit = 0  # points that a frame may hold, 0: as many as fit
         self._poison = []  # points, by their number in the sector, that are left out
         self._skipped = []  # the same when the frames under way were built, sorted
-        # Places in the ring are (sector, offset of a commit, points before it in that commit, and in the sector): one
-        # object, so that an exception leaves either the old one or the new. Where the oldest frame begins:
+        # Places in the ring are (sector, offset of a commit, points before it in that commit, and in the sector, the
+        # uptime of the last one if it is of this boot, else -1): one object, so that an exception leaves either the
+        # old one or the new. Where the oldest frame begins:
         ring = self._ring
-        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points)
+        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1)
         self._end = None  # where the frame in the buffer ends
         # Of each frame handed over and not yet released: where it ends, points in it.
         self._flight = []
@@ -49,6 +50,9 @@ class Outbox:
         self._seq = 0
         self._first = self._number = 0  # the first point of the frame, and the one at hand
         self._loaded = False  # within the commit there
+        self._last_ms = -1
+        self._boot = 0  # whose points the frames hold
+        self.sent_ms = -1  # up to this uptime of this boot readings may be on their way
 
     @staticmethod
     def json_max(source_json, frame_bytes):
@@ -79,12 +83,13 @@ class Outbox:
     def next_frame(self):
         """Fill the frame with the oldest points that are not handed over; how many, 0 when there are none.
 
-        All frames handed over are of one sector: also 0 as long as the next point lies in another.
+        All frames handed over are of one sector and boot: also 0 as long as the next point is of another.
         Also 0 while the ring is being changed: when this interrupts a `send()`. Blocks for building one frame.
         """
         return self._recorder.apart(self._next) or 0
 
     def _next(self):
+        self._recorder.tell()  # what was interrupted
         self._build()
         while not self.points and self._end and not self._flight:  # all of them were left out
             self._settle(self._end)
@@ -162,6 +167,8 @@ class Outbox:
         except OSError:  # at worst it is sent again after a reboot
             self._recorder.faults += 1
         self._start = end
+        if not end[2]:  # after a reboot a commit is sent from its beginning
+            self._recorder.clock.stored_ms = end[4]
         # After a split some of those left out lie behind the frame.
         self._poison = [number for number in self._poison if number >= end[3]]
 
@@ -175,8 +182,6 @@ class Outbox:
         self._decoder_seq = 0
         while True:
             n = self._next_commit()
-            if self._start[0] < ring.tail_seq and not self._flight:
-                return self._build()  # dating a boot has opened a sector, and so given this one up
             if not n:
                 if self._number > self._first or self._flight:
                     break
@@ -186,6 +191,15 @@ class Outbox:
                     break
                 self._enter_next()
                 continue
+            boot = self._decoder.boot
+            if self._decoder.more and boot != self._boot:
+                if self.points or self._flight:
+                    break  # of one boot at a time the times are kept safe
+                ring.fly(boot)
+                self._recorder.tell()
+                self._boot = boot
+                if self._start[0] < ring.tail_seq:
+                    return self._build()  # that has opened a sector, and so given this one up
             if not self._take_points():
                 break
             self._loaded = False
@@ -195,7 +209,7 @@ class Outbox:
         if self._number > self._first:
             self._skipped = sorted(self._poison)
             ring.claim(self._seq, self._number - self._start[3])
-            self._end = (self._seq, self._decoder_off, self._decoder_done, self._number)
+            self._end = (self._seq, self._decoder_off, self._decoder_done, self._number, self._last_ms)
 
     def _enter(self, seq):
         """The decoder stands at the beginning of a sector."""
@@ -208,7 +222,7 @@ class Outbox:
 
     def _enter_next(self):
         self._poison.clear()
-        self._start = (self._seq + 1, self._ring.first, 0, 0)
+        self._start = (self._seq + 1, self._ring.first, 0, 0, self._start[4])
         self._enter(self._seq + 1)
 
     def _begin(self):
@@ -224,8 +238,8 @@ class Outbox:
             self._poison.clear()
             ring.orphaned = 0
             ring.dropped += lost
-            self._start = (ring.tail_seq, ring.first, 0, 0)
-        seq, off, done, number = self._flight[-1][0] if self._flight else self._start
+            self._start = (ring.tail_seq, ring.first, 0, 0, -1)
+        seq, off, done, number, self._last_ms = self._flight[-1][0] if self._flight else self._start
         if (self._decoder_seq, self._decoder_off, self._decoder_done) != (seq, off, done):
             self._replay(seq, off, done)
         self._first = self._number = number
@@ -290,6 +304,8 @@ class Outbox:
                         self.frame[self._at] = 44  # ','
                     self._at = at
                     self.points += 1
+                    if decoder.boot == self._ring.boot:
+                        self._last_ms = self.sent_ms = max(self.sent_ms, decoder.uptime_ms)
                 elif self.points:
                     return False
                 else:  # from a time when frames were larger
@@ -301,18 +317,13 @@ class Outbox:
         return True
 
     def _date(self):
-        """Tell the decoder when its commit's boot began; True when the ring had to be read for that."""
+        """Tell the decoder the times of its commit's boot; True when the ring had to be read for that."""
         ring, decoder = self._ring, self._decoder
         boot = decoder.boot
-        if boot == ring.boot:
-            decoder.zero_ms = self._recorder.clock.zero_ms
-            decoder.estimated = False
-            return False
-        surveyed = boot not in ring.syncs
+        surveyed = boot not in ring.times
         if surveyed:
             from .survey import date
 
-            date(ring, self._recorder.clock, boot, self._seq)
-        decoder.zero_ms = ring.syncs[boot]
-        decoder.estimated = boot in ring.estimated
+            date(ring, boot, self._seq)
+        decoder.segments = ring.times[boot]
         return surveyed

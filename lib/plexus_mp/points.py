@@ -111,7 +111,7 @@ class Encoder:
         """Begin a page of at most `room` bytes."""
         self._record = self._start << 1 | 1
         self._end = min(self._full, self._start + room)
-        self.points = self._count = self._n = 0
+        self.points = self._count = self._n = self._next_at = self._next_count = 0
         if self._paged:
             self.forget()
 
@@ -193,12 +193,17 @@ class Encoder:
         self._buf[self._head] |= _ALL if whole else alike << 5
         self._shape_n = n if n < _SHAPE_MAX else _SHAPE_MAX
         # An exception may strike anywhere: one assignment adds the record, and whether another can follow unannounced.
+        # What it makes the count is known by where it ends.
+        self._next_at = self._at
+        self._next_count = self.points
         self._record = self.tag << 16 | self._at << 1 | whole
         self._count = self.points
         self._n = 0
 
     def cancel(self):
         """The record does not count: what it changed is in doubt."""
+        if self._record >> 1 & 0x7FFF == self._next_at:
+            self._count = self._next_count
         self.points = self._count
         self._n = 0
         self.forget()

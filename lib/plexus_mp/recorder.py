@@ -5,7 +5,8 @@ waits in a small queue of prepared slots until the holder leaves, stamped with i
 strike anywhere (KeyboardInterrupt, MemoryError): what it leaves half-done is in doubt, and nothing refers to it.
 """
 
-from .clock import Clock
+from .build import UNIX_MS
+from .clock import Clock, unix_ms
 from .errors import PlexusError
 from .points import Encoder
 from .ports import Guard, const, ticks_diff, ticks_ms
@@ -27,7 +28,8 @@ class Recorder:
 
     def __init__(self, ring, page_bytes, json_max, source_json=b"", commit_ms=0):
         self.ring = ring
-        self.clock = Clock()
+        self.clock = Clock(UNIX_MS)
+        ring.times[ring.boot] = self.clock.segments
         self.guard = Guard()
         self.accepted = 0
         self.refused = 0
@@ -142,27 +144,35 @@ class Recorder:
         encoder.cancel()
         self._doubt = False
 
-    def sync(self, unix_ms, ticks):
-        """At `ticks` it was `unix_ms`: kept with the readings before the first of them is dated by it."""
-        self.apart(self._sync, unix_ms, ticks)
+    def hear_time(self, earliest_ms, latest_ms, asked, heard, sent_ms, source):
+        """A gateway said that it is `earliest_ms` to `latest_ms`; as `Clock.hear`, and kept with the readings."""
+        self.apart(self._hear, earliest_ms, latest_ms, asked, heard, sent_ms, source)
 
-    def _sync(self, unix_ms, ticks):
-        self.clock.sync(unix_ms, ticks, self._keep_zero)
+    def _hear(self, *answer):
+        ring, clock = self.ring, self.clock
+        if clock.synced and ring.full:
+            return  # what is known serves on
+        untold = ring.untold
+        ring.untold = True  # interrupted, it is told before the next reading is dated
+        if clock.hear(*answer):
+            self.tell()
+        else:
+            ring.untold = untold
 
-    def _keep_zero(self, zero_ms):
-        try:
-            self.ring.sync(self.ring.boot, zero_ms, False)
-        except OSError:  # what is readable shall be delivered all the same
-            self.faults += 1
-
-    def hear_time(self, earliest_ms, latest_ms, asked, heard, source):
-        """A gateway said that it is `earliest_ms` to `latest_ms`; asked and heard at these ticks."""
-        self.sync((earliest_ms + latest_ms + ticks_diff(heard, asked)) // 2, heard)
+    def tell(self):
+        """Have the times on flash that readings are to be dated by."""
+        if self.ring.untold:
+            try:
+                self.ring.tell()
+            except OSError:  # what is readable shall be delivered all the same
+                self.faults += 1
+                self.ring.untold = False
 
     def now_ms(self):
         """Unix milliseconds, None before the first sync."""
-        zero_ms = self.clock.zero_ms
-        return None if zero_ms is None else zero_ms + self.clock.uptime_ms(ticks_ms())
+        if not self.clock.synced:
+            return None
+        return unix_ms(self.clock.segments, self.clock.uptime_ms(ticks_ms()))
 
     @property
     def ripe(self):

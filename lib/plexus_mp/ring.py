@@ -7,24 +7,27 @@ overflow drops can be counted. What a reboot needs to find everything again: `mo
 """
 
 from array import array
-from struct import pack_into, unpack_from
+from struct import pack, pack_into, unpack_from
 
 from .blocks import COUNT, ERASE, SIZE, SYNC
 from .ports import const
 
 # magic and version, log2 of the alignment, bytes of the longest commit, seq, boot, dropped; then sectors back to the
-# oldest and to the settled one, offset and points settled there; points and end of the sector before; Unix ms at
-# uptime 0 of the boot. CRC.
-HEADER = "<HBHIIIHHHHHH6s"
+# oldest and to the settled one, offset and points settled there; points and end of the sector before. CRC.
+HEADER = "<HBHIIIHHHHHH"
 MAGIC = const(0x0250)
-HEADER_BYTES = const(38)
+HEADER_BYTES = const(32)
 CRC_BYTES = const(3)
 PAYLOAD_AT = const(2)  # room that the caller leaves for the length
 COMMIT_MAX = const(16383)  # 14 bits of length
 _SETTLED = const(0xC0)  # u16 sectors back, u16 offset, u16 points
-_SYNC = const(0xC1)  # u8 1 if estimated, u32 boot, u48 Unix ms at its uptime 0
+_TIMES = const(0xC1)  # u8 number of segments, then each of them
 _SETTLED_BYTES = const(10)
-_SYNC_BYTES = const(15)
+# From an uptime on: u8 1 if estimated, u32 boot, u48 uptime and u48 Unix time in ms, i32 ppb by which that goes faster.
+_SEGMENT = "<BIIHIHi"
+_SEGMENT_BYTES = const(21)
+_SEGMENTS_MAX = const(4)  # of the boot whose readings are on their way, and of this one
+_TIMES_MAX = const(89)  # bytes of a table with them all
 UNKNOWN = const(0xFFFF)
 # Slicing a memoryview allocates, so what is written goes through views made beforehand: of every length below
 # this, and of its multiples.
@@ -70,8 +73,8 @@ class Ring:
     Programs are multiples of `align` bytes, a power of two, at such offsets. `noise`: erased bytes read as
     anything (an encrypted partition). A device that is `volatile` starts empty; one that is `write_once` (files)
     gets no settled marks: sectors that are done with are erased. `dropped` counts points that were lost, `left`
-    those that still wait, `bad` the times a sector could not be opened, read or marked. `syncs` maps boots to the
-    Unix ms of their uptime 0.
+    those that still wait, `bad` the times a sector could not be opened, read or marked. `times` maps boots to
+    segments `(uptime_ms, unix_ms, ppb, estimated)`, see clock.py; those of this boot are the recorder's.
     Raises `ValueError` when the sizes do not fit each other, `OSError` when the device fails.
     """
 
@@ -86,7 +89,7 @@ class Ring:
             align = _STEP  # a commit is one write: a second one would rewrite the file
         self._align = align
         self.first = self._up(HEADER_BYTES if self.volatile else 2 * HEADER_BYTES)
-        beside = self.first + PAYLOAD_AT + CRC_BYTES + align - 1
+        beside = self.first + self._up(_TIMES_MAX) + PAYLOAD_AT + CRC_BYTES + align - 1
         if not (4 + self.volatile <= self._count + 2 * self.volatile and self._count < UNKNOWN):
             raise ValueError("ring_bytes must hold 4 to 65534 sectors, in RAM 3 or more")
         if not (page_bytes <= COMMIT_MAX and page_bytes + beside <= self._size <= 32768):
@@ -113,9 +116,10 @@ class Ring:
         self.left = 0
         self.bad = 0
         self.boot = 1
-        self.boot_stamp = b"\0\0\0\0\0\0"
-        self.syncs = {}
-        self.estimated = {}
+        self.times = {}
+        self._learned = {}  # where in the ring that was read
+        self._flying = 0  # the boot whose readings are on their way
+        self.untold = False  # times have changed since they were written
         self.damaged = False  # `read` has passed something unreadable on its way
         self._window_seq = self._window_off = self._window_bytes = 0
         self._ended_seq = self._ended_off = 0
@@ -131,13 +135,11 @@ class Ring:
         self._tails = [view[1 : 1 + n] if not n % align else None for n in range(_STEP)]
         self._saved = bytearray(_STEP)
         self._moved = 0  # bytes that are in `_saved` while something else is in their place
-        self._longest = max(commit_bytes, 64)
+        self._longest = max(commit_bytes, _TIMES_MAX)
         self.make_buf(self._longest)
         self.header = bytearray(HEADER_BYTES)
-        self._opening = bytearray(b"\xff" * self.first)
-        self._mark = bytearray(b"\xff" * max(16, align))
-        view = memoryview(self._mark)
-        self._marks = [view[: self._up(n)] for n in (_SETTLED_BYTES, _SYNC_BYTES)]
+        self._opening = bytearray(b"\xff" * self.first)  # headers, and the table of times when there is one
+        self._mark = bytearray(b"\xff" * self._up(_SETTLED_BYTES))
 
     def make_buf(self, size):
         """Read commits of up to `size` bytes."""
@@ -153,7 +155,7 @@ class Ring:
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
         # What is settled of a file is kept in the header behind it: while all of it is, the next commit begins a file.
-        done = self.head_off > self.first and not self._unsettled(self.head_seq)
+        done = self.head_off > len(self._opening) and not self._unsettled(self.head_seq)
         if self.torn or (self.write_once and done):
             return 0
         return self._size - self.head_off - PAYLOAD_AT - CRC_BYTES - self._align + 1
@@ -194,6 +196,7 @@ class Ring:
                 self._dev.ioctl(ERASE, block)
             self._erased = 0
             self._put_header(seq)
+            self._seal_times(seq)
             self._dev.writeblocks(block, self._opening, 0)
             if not self.volatile:
                 self._dev.readblocks(block, self.header, 0)
@@ -204,7 +207,7 @@ class Ring:
                 if self.header[i] != self._opening[i]:
                     return False
         self.head_seq = seq
-        self.head_off = self.first
+        self.head_off = len(self._opening)
         self.torn = False
         return True
 
@@ -220,7 +223,7 @@ class Ring:
         opening = self._opening
         pack_into(
             HEADER, opening, 0, MAGIC, shift, self._longest, seq, self.boot, self.dropped + self.orphaned,
-            seq - self.tail_seq, back, self.settled_off, self.settled_points, points, end, self.boot_stamp,
+            seq - self.tail_seq, back, self.settled_off, self.settled_points, points, end,
         )  # fmt: skip
         _seal(0, opening, 0, HEADER_BYTES - CRC_BYTES)
         if not self.volatile:
@@ -300,14 +303,10 @@ class Ring:
             self.page[1 + i] = self._saved[i]
         self._moved = 0
 
-    def _append_mark(self, number, size):
-        """Put the prepared mark behind the last commit. False when the sector cannot take it."""
-        view = self._marks[number]
+    def _append_mark(self, view):
+        """Put a sealed mark behind the last commit. False when the sector cannot take it."""
         if self.torn or not self.head_seq or self.head_off + len(view) > self._size:
             return False
-        _seal(self.head_seq & 0xFFFFFF, self._mark, 0, size - CRC_BYTES)
-        for i in range(size, len(view)):
-            self._mark[i] = 0xFF
         self.torn = True
         try:
             self._dev.writeblocks(self.head_seq % self._count, view, self.head_off)
@@ -354,8 +353,10 @@ class Ring:
         at = self._load(seq, off, end, 2)
         first = buf[at]
         start = at + 1
-        if first == _SETTLED or first == _SYNC:
-            n = (_SETTLED_BYTES if first == _SETTLED else _SYNC_BYTES) - 1 - CRC_BYTES
+        if first == _SETTLED:
+            n = _SETTLED_BYTES - 1 - CRC_BYTES
+        elif first == _TIMES:
+            n = 1 + buf[at + 1] * _SEGMENT_BYTES
         elif first < 0x80:
             n = first
         else:
@@ -363,7 +364,7 @@ class Ring:
             start += 1
         total = start - at + n + CRC_BYTES
         self.next_off = off + self._up(total)
-        if not n or first > _SYNC or total > end - off or total > len(buf):
+        if not n or first > _TIMES or total > end - off or total > len(buf):
             return 0
         start -= at
         at = self._load(seq, off, end, total)
@@ -372,9 +373,8 @@ class Ring:
         self.at = at + start
         if first < _SETTLED:
             return n
-        if first == _SYNC:
-            flag, boot, low, high = unpack_from("<BIIH", buf, at + 1)
-            self._learn(boot, high << 32 | low, flag)
+        if first == _TIMES:
+            self._learn(seq, off, at)
         else:
             back, off, n = unpack_from("<HHH", buf, at + 1)
             if (seq - back, off) > (self.settled_seq, self.settled_off):
@@ -475,10 +475,9 @@ class Ring:
     def _mark_settled(self, seq, off):
         self._marked_seq = seq
         pack_into("<BHHH", self._mark, 0, _SETTLED, self.head_seq - seq, off, self.settled_points)
+        _seal(self.head_seq & 0xFFFFFF, self._mark, 0, _SETTLED_BYTES - CRC_BYTES)
         victim = self.head_seq + 2 - self._count
-        if not self._append_mark(0, _SETTLED_BYTES) and (
-            victim < self.tail_seq or not self._unsettled(victim)
-        ):
+        if not self._append_mark(self._mark) and (victim < self.tail_seq or not self._unsettled(victim)):
             self.turn()  # the header of the next sector says it, and that costs no reading
 
     def give_up_before(self, seq):
@@ -492,31 +491,87 @@ class Ring:
 
     # times of boots
 
-    def _learn(self, boot, unix_ms, estimated):
-        if unix_ms:
-            self.syncs[boot] = unix_ms
-            if estimated:
-                self.estimated[boot] = True
+    def _learn(self, seq, off, at):
+        """Take over the table at `at` of `buf`, unless a later one told about its boots."""
+        news = {}
+        for i in range(self.buf[at + 1]):
+            told = unpack_from(_SEGMENT, self.buf, at + 2 + i * _SEGMENT_BYTES)
+            flag, boot, low, high, unix, unix_high, ppb = told
+            news.setdefault(boot, []).append((high << 32 | low, unix_high << 32 | unix, ppb, flag))
+        for boot in news:
+            if boot != self.boot and (seq, off) >= self._learned.get(boot, (0, 0)):
+                self._learned[boot] = (seq, off)
+                self.times[boot] = news[boot]
 
-    def sync(self, boot, unix_ms, estimated):
-        """Uptime 0 of `boot` was at `unix_ms`: on flash, twice, before a reading is dated by it.
+    def estimate(self, boot, unix_ms):
+        """`boot`, an earlier one, began about then. To be told before a reading is dated by it, as `fly` sees to."""
+        self._learned[boot] = (self.head_seq + 1, 0)
+        self.times[boot] = [(0, unix_ms, 0, 1)]
 
-        Blocks for two programs, rarely one erase.
+    def fly(self, boot):
+        """Readings of `boot` are to be sent, and none of another are on their way: its times stay at hand."""
+        if boot != self._flying:
+            for earlier in [known for known in self.times if known < boot]:
+                del self.times[earlier]
+            if self.times[boot][0][3]:  # what a boot knew itself stands in its last sector
+                self.untold = True
+            self._flying = boot
+
+    def carry(self):
+        """Sectors begin with the times of the boot whose readings were on their way: an earlier boot has told them."""
+        newest = (0, 0)
+        for boot in self._learned:
+            if (self._learned[boot], -boot) > (newest, -self._flying):
+                newest, self._flying = self._learned[boot], boot
+        self._opening = self._put_times()
+
+    def _put_times(self):
+        """Headers and table as a sector begins with them."""
+        boots = (self.boot,) if self._flying == self.boot else (self._flying, self.boot)
+        table = b""
+        for boot in boots:
+            for low, unix, ppb, flag in self.times.get(boot, ()):
+                table += pack(
+                    _SEGMENT, flag, boot, low & 0xFFFFFFFF, low >> 32, unix & 0xFFFFFFFF, unix >> 32, ppb
+                )
+        n = len(table) // _SEGMENT_BYTES
+        at = self.first + 2
+        opening = bytearray(b"\xff" * (self.first + (n and self._up(2 + len(table) + CRC_BYTES))))
+        if n:
+            opening[at - 2] = _TIMES
+            opening[at - 1] = n
+            opening[at : at + len(table)] = table
+        return opening
+
+    @property
+    def full(self):
+        """Telling times might cost readings that wait."""
+        room = self._size - self.head_off - 2 * (self._up(_TIMES_MAX) + len(self._mark))
+        victim = self.head_seq + (1 if self.volatile else 2) - self._count
+        return (self.write_once or room < 0) and victim >= self.tail_seq and self._unsettled(victim) > 0
+
+    def tell(self):
+        """Write the table of times, twice: a flipped bit must not move readings that were sent already.
+
+        Blocks for two programs, rarely one erase. Can be called again when an exception struck in the midst of it.
         """
-        if boot == self.boot:
-            self.boot_stamp = unix_ms.to_bytes(6, "little")
-        if not self.volatile and self.head_seq:
-            self._put_sync(boot, unix_ms, estimated)
-        self._learn(boot, unix_ms, estimated)
+        self._opening = opening = self._put_times()
+        if self.head_seq and len(opening) > self.first:
+            self._seal_times(self.head_seq)
+            view = memoryview(opening)[self.first :]
+            if self.write_once:
+                self.turn()  # begins with it
+                self._dev.ioctl(SYNC, 0)
+            else:
+                if self._align > _STEP:  # times of what is settled are left out: that has to be known too
+                    self._mark_settled(self.settled_seq, self.settled_off)
+                    self._seal_times(self.head_seq)
+                if not (self._append_mark(view) and (self.volatile or self._append_mark(view))):
+                    self.turn()
+        self.untold = False
 
-    def _put_sync(self, boot, unix_ms, estimated):
-        low, high = unix_ms & 0xFFFFFFFF, unix_ms >> 32
-        pack_into("<BBIIH", self._mark, 0, _SYNC, 1 if estimated else 0, boot, low, high)
-        turned = self.write_once
-        if turned:
-            self.turn()
-        for _ in range(2):
-            if not self._append_mark(1, _SYNC_BYTES) and not turned:
-                self.turn()
-                turned = True
-                self._append_mark(1, _SYNC_BYTES)
+    def _seal_times(self, seq):
+        opening = self._opening
+        if len(opening) > self.first:
+            end = self.first + 2 + opening[self.first + 1] * _SEGMENT_BYTES
+            _seal(seq & 0xFFFFFF, opening, self.first, end)

@@ -15,6 +15,8 @@ _ACK_MS = const(30_000)
 _HEARTBEAT_MS = const(30_000)
 # Frames on their way. The protocol allows 32; each waits here with four numbers, and four fill any path.
 _WINDOW = const(4)
+# Server time comes with authentication only. Whether it is wanted again is looked at once in so many frames.
+_ASK_EVERY = const(32)
 _ACK = b'{"type":"telemetry_ack"'
 _SEQ = b'"seq":'
 
@@ -66,7 +68,7 @@ class Session:
 
     def start(self):
         """Connect. Blocks for the name resolution only."""
-        self._seq = self._acked = 0
+        self._seq = self._acked = self._unasked = 0
         self._state = _OPENING
         self._ws.open()
 
@@ -140,7 +142,15 @@ class Session:
             outbox.hand_over()
             self._said = ticks_ms()
             return True
-        if ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS:
+        beat = ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS
+        if (beat or self._unasked >= _ASK_EVERY) and not outbox.handed:
+            self._unasked = 0
+            if self._link.stale:
+                self._link.resyncs += 1
+                self.close()
+                self.start()
+                return True
+        if beat:
             self._say(self._beat)
         return False
 
@@ -149,6 +159,7 @@ class Session:
         done = False
         while self._stored < self._acked and self._outbox.release():
             self._since = ticks_ms()
+            self._unasked += 1
             self._link.delivered()
             done = True
         return done
@@ -184,7 +195,9 @@ class Session:
 
     def _welcome(self, message):
         time_ms = message.get("server_time_ms")
-        if isinstance(time_ms, int) and not isinstance(time_ms, bool):
+        if time_ms is not None:
+            if type(time_ms) is not int:
+                time_ms = 0  # no time, as one that cannot be right
             self._link.hear_time(time_ms, time_ms + 1, self._asked, ticks_ms(), "ws")
         if message.get("acks") is not True:
             raise Refused("the gateway acknowledges nothing over WebSocket", False)

@@ -1,42 +1,63 @@
 """Where boots lie in time that never met a gateway: each ended right before the next one began.
 
-Loaded when readings of such a boot are to be sent.
+Loaded when readings of an earlier boot are to be sent whose times are not known yet.
 """
 
+from struct import unpack_from
+
+from .clock import unix_ms
 from .decoder import Decoder
 
 
-def date(ring, clock, boot, seq):
-    """Place `boot`, whose readings begin in sector `seq` or before, and those between it and one that is known.
+def date(ring, boot, seq):
+    """Find the times of `boot`, whose readings lie in sector `seq` and behind, or place it before the next boot.
 
-    What comes out is kept in the ring as an estimate. Reads the sectors of these boots: blocks for up to a
-    sector's reading for each.
+    Reads the last sector of each boot up to the first whose times are known: blocks for that.
     """
-    lengths = _last_uptimes(ring, boot, seq)
-    start_ms = clock.zero_ms
-    for earlier in sorted(lengths, reverse=True):
-        if earlier not in ring.syncs:
-            ring.sync(earlier, start_ms - lengths[earlier] - 1, True)
-        start_ms = ring.syncs[earlier]
+    run = []
+    while boot < ring.boot and boot not in ring.times:
+        length_ms, after, seq = _end_of(ring, boot, seq)
+        if boot not in ring.times:  # reading has come across no table with them
+            run.append((boot, length_ms))
+            boot = after
+    start_ms = unix_ms(ring.times[boot], 0)
+    for boot, length_ms in reversed(run):
+        start_ms -= length_ms + 1
+        ring.estimate(boot, start_ms)
 
 
-def _last_uptimes(ring, boot, seq):
-    """The last uptime in ms of each boot from `boot` on, up to the next whose time is known."""
-    lengths = {boot: 0}
-    while seq <= ring.head_seq:
-        decoder = Decoder()
-        ring.next_off = ring.first
-        while True:
-            n = ring.read(seq, ring.next_off)
-            if not n:
-                break
-            decoder.load(ring.buf, ring.at, n, ring.damaged)
-            ring.damaged = False
-            while decoder.more:
-                if decoder.boot >= boot and decoder.boot != ring.boot:
-                    lengths[decoder.boot] = decoder.uptime_ms
-                decoder.advance()
-        if any(known > boot and known in ring.syncs for known in lengths):
+def _end_of(ring, boot, seq):
+    """(the last uptime of `boot` in ms, the boot after it, in which sector that begins)."""
+    while seq < ring.head_seq and ring.read_header((seq + 1) % ring._count) == seq + 1:
+        if unpack_from("<I", ring.header, 9)[0] > boot:
             break
         seq += 1
-    return lengths
+    last_ms, after, damaged = _scan(ring, boot, seq)
+    if damaged and boot not in ring.times and seq > ring.tail_seq:
+        _scan(ring, boot, seq - 1)  # a table of times may be among it: the one before that
+    while not after and seq < ring.head_seq:  # the header behind it was lost
+        seq += 1
+        later_ms, after, _ = _scan(ring, boot, seq)
+        last_ms = max(last_ms, later_ms)
+    return last_ms, after or ring.boot, seq
+
+
+def _scan(ring, boot, seq):
+    """(the last uptime of `boot` in a sector, a later boot in it or 0, whether something is damaged)."""
+    decoder = Decoder()
+    ring.next_off = ring.first
+    last_ms = 0
+    damaged = False
+    while True:
+        n = ring.read(seq, ring.next_off)
+        damaged = damaged or ring.damaged
+        if not n:
+            return last_ms, 0, damaged
+        decoder.load(ring.buf, ring.at, n, ring.damaged)
+        ring.damaged = False
+        while decoder.more:
+            if decoder.boot > boot:
+                return last_ms, decoder.boot, damaged
+            if decoder.boot == boot:
+                last_ms = decoder.uptime_ms
+            decoder.advance()

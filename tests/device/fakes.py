@@ -9,8 +9,10 @@ from plexus_mp.outbox import HEADROOM, Outbox
 from plexus_mp.recorder import Recorder
 from plexus_mp.ring import Ring
 
-# 2026-03-05 12:00:00 UTC
-UNIX_MS = 1_772_712_000_000
+# 2027-01-15 08:00:00 UTC
+UNIX_MS = 1_800_000_000_000
+# Before it no time can be right.
+FLOOR_MS = 1_790_000_000_000
 SOURCE = b'"test-1"'
 
 
@@ -86,9 +88,14 @@ class Device:
             mount(self.ring)
         stored = b"" if self.ring.volatile else source
         self.recorder = Recorder(self.ring, page, Outbox.json_max(source, frame), stored, commit_ms)
-        if synced:
-            self.recorder.sync(self.unix_ms(), ticks.now)
         self.outbox = Outbox(self.recorder, source, frame)
+        if synced:
+            self.sync()
+
+    def sync(self):
+        """Hear what time it is, exactly."""
+        now, sent_ms = self.ticks.now, self.outbox.sent_ms
+        self.recorder.hear_time(self.unix_ms(), self.unix_ms(), now, now, sent_ms, "test")
 
     def unix_ms(self):
         return UNIX_MS + self.ticks.total

@@ -24,7 +24,7 @@ _LINES = (
     b"Content-Length: 0x1A",
     b"Transfer-Encoding: chunked",
     b"Connection: close",
-    b"Date: Thu, 05 Mar 2026 12:00:00 GMT",
+    b"Date: Fri, 15 Jan 2027 08:00:00 GMT",
     b"Date:",
     b"Upgrade: websocket",
     b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",

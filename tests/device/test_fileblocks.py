@@ -253,10 +253,10 @@ def test_a_creation_that_failed_is_no_file():
         dev.ioctl(SYNC, 0)
         assert disk.files == {} and _read(dev, 0, 10) == b"\xff" * 10
         disk.fails_at = disk.calls + 1
-        gen.raises(OSError, dev.writeblocks, 1, b"c" * 100, 0)
+        gen.raises(OSError, dev.writeblocks, 1, b"c" * 300, 0)
         assert _read(dev, 1, 10) == b"\xff" * 10
-        dev.writeblocks(1, b"c" * 100, 0)
-        assert _read(dev, 1, 100) == b"c" * 100
+        dev.writeblocks(1, b"c" * 300, 0)
+        assert _read(dev, 1, 300) == b"c" * 300
 
 
 def test_a_file_that_somebody_removed_does_not_stop_the_ring():

@@ -5,7 +5,7 @@ from plexus_mp.http import Http, unix_seconds
 from . import fakes, gen
 
 _OK = b'{"success":true,"count":3}'
-_DATE = b"Thu, 05 Mar 2026 12:00:00 GMT"
+_DATE = b"Fri, 15 Jan 2027 08:00:00 GMT"
 _LENGTH = b"HTTP/1.1 200 OK\r\nDate: " + _DATE + b"\r\nContent-Length: 26\r\n\r\n" + _OK
 _BIG = b"x" * 1500
 

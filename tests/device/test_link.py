@@ -8,7 +8,7 @@ from plexus_mp.link import AUTH_FAILED, OFFLINE, ONLINE, RATE_LIMITED, Link
 
 from . import fakes, gen
 
-_DATE = "Thu, 05 Mar 2026 12:00:00 GMT"
+_DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 _STORED = '{"success":true,"count":4}'
 
 
@@ -26,9 +26,7 @@ class Bench:
         self.ticks = ticks
         self.network = network
         network.serve = self._serve
-        self.device = fakes.Device(ticks)
-        if not synced:
-            self.device.recorder.clock.zero_ms = None
+        self.device = fakes.Device(ticks, synced=synced)
         self.outbox = self.device.outbox
         http = Http(fakes.dial, "gateway", 80, "/ingest", "plx_secret", "agent/1")
         self.link = Link(self.outbox, http, self.device.recorder)
@@ -39,7 +37,14 @@ class Bench:
         self.frames.append(body)
         said = self.say(body)
         if said is not None:
-            wire.answer(said)
+            wire.answer(said.replace(_DATE.encode(), self._date()))
+
+    def _date(self):
+        s = self.device.unix_ms() // 1000 - fakes.UNIX_MS // 1000 + 8 * 3600
+        day = 15 + s // 86_400
+        month = "Jan" if day < 32 else "Feb"
+        told = ((day - 1) % 31 + 1, month, s // 3600 % 24, s // 60 % 60, s % 60)
+        return ("Xxx, %02d %s 2027 %02d:%02d:%02d GMT" % told).encode()
 
     def step(self):
         """Steps until nothing is left to do at this time."""
@@ -265,9 +270,13 @@ def test_first_contact_asks_for_the_time():
         b.step()
         assert not b.frames, "nothing to say, nothing to ask"
         b.send()
-        assert [len(fakes.parse_frame(frame)) for frame in b.frames] == [0, 4]
+        for _ in range(8):
+            b.pass_ms(500)
+        assert [len(fakes.parse_frame(frame)) for frame in b.frames] == [0] * 6 + [4], (
+            "what time it is, and five times when a second begins"
+        )
         assert b.device.recorder.clock.synced and b.outbox.delivered == 4
-        stamps = [p["timestamp"] for p in fakes.parse_frame(b.frames[1])]
+        stamps = [p["timestamp"] for p in fakes.parse_frame(b.frames[-1])]
         assert abs(stamps[0] - fakes.UNIX_MS) <= 1000
 
 
@@ -291,6 +300,8 @@ def test_first_contact_through_anything_but_a_gateway():
             assert b.outbox.waiting == 4 and b.outbox.rejected == 0
             b.say = lambda frame: _answer(200, _STORED)
             b.pass_ms(75_001)
+            for _ in range(8):
+                b.pass_ms(1001)
             assert b.outbox.delivered == 4, (status, body, date)
 
 

@@ -302,7 +302,7 @@ def test_pages_stand_for_themselves():
                     if page != lost:
                         wanted += [("t", value, device.unix_ms()), ("n", page * 100 + i, device.unix_ms())]
                 device.recorder.upkeep(True)
-                pages.append(off or device.ring.first)
+                pages.append(off or len(device.ring._opening))
             assert device.ring.head_seq == 1
             at = 2048 + pages[lost] + 20
             blocks._mem[at] = blocks._mem[at] ^ 4

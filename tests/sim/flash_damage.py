@@ -47,7 +47,7 @@ def write(seed: int, sector_bytes: int = SECTOR_BYTES, boots: int = 4) -> Writte
             for i in range(sector_bytes // 12):
                 ticks.advance(rng.choice((2000, 2000, 2000, 2001, 70_000)))
                 if i == 9 and number != 1:
-                    device.recorder.sync(device.unix_ms(), ticks.now)
+                    device.sync()
                 values = [value + rng.gauss(0, 0.02) for value in values]
                 if rng.random() < 0.7:
                     device.batch([(f"m{n}", single(value)) for n, value in enumerate(values)])

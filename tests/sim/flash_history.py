@@ -21,7 +21,7 @@ PAGE_BYTES = 100
 COUNT = 8
 # A remount now and then: so that a cut can be replayed from there.
 SEGMENT = 4
-UNIX_MS = 1_772_712_000_000
+UNIX_MS = 1_800_000_000_000
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ class Player:
         ring = self.ring
         before = ring.head_seq
         self.truth.syncing = (ring.boot, unix_ms)
-        ring.sync(ring.boot, unix_ms, False)
+        ring.times[ring.boot] = [(0, unix_ms, 0, 0)]
+        ring.tell()
         self.truth.syncs[ring.boot] = unix_ms
         self.truth.syncing = None
         if ring.head_seq != before:
@@ -233,10 +234,10 @@ class Player:
         boots = {boot_of(payload) for payload in found} - {self.ring.boot}
         assert max(boots, default=0) < self.ring.boot, (boots, self.ring.boot)
         for boot in boots & set(self.truth.syncs):
-            told = self.ring.syncs.get(boot)
-            if told is not None and (boot, told) == self.truth.syncing:
-                self.truth.syncs[boot] = told  # what was in doubt is now so
-            assert told == self.truth.syncs[boot], (boot, told, self.truth.syncs[boot])
+            told = self.ring.times.get(boot)
+            if told is not None and (boot, told[0][1]) == self.truth.syncing:
+                self.truth.syncs[boot] = told[0][1]  # what was in doubt is now so
+            assert told == [(0, self.truth.syncs[boot], 0, 0)], (boot, self.ring.times)
         if self._mounted:
             self.truth.syncing = None
 

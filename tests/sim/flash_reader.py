@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-HEADER = struct.Struct("<2sBHIIIHHHHHH6s")
+HEADER = struct.Struct("<2sBHIIIHHHHHH")
 HEADER_BYTES = HEADER.size + 3
-MARKS = {0xC0: struct.Struct("<BHHH"), 0xC1: struct.Struct("<BBIIH")}
+MARKS = {0xC0: struct.Struct("<BHHH")}
+TIMES = 0xC1
+SEGMENT = struct.Struct("<BIIHIHi")
 UNKNOWN = 0xFFFF
 
 
@@ -26,7 +28,7 @@ def crc24(start: int, data: bytes) -> int:
 
 @dataclass
 class Point:
-    """One reading; `uptime_ms` is when it was taken, `stamp_ms` the timestamp it was given, if any."""
+    """One reading, of `uptime_ms`, dated `later_ms` after that; `stamp_ms` is the timestamp it was given, if any."""
 
     boot: int
     source: str | None
@@ -35,9 +37,19 @@ class Point:
     value: Any
     tags: dict[str, str]
     uptime_ms: int
+    later_ms: int
     stamp_ms: int | None
     seq: int
     offset: int  # of its commit
+
+
+class Segment(NamedTuple):
+    """From `uptime_ms` on it was `unix_ms` and more."""
+
+    uptime_ms: int
+    unix_ms: int
+    ppb: int
+    estimated: bool
 
 
 @dataclass
@@ -45,7 +57,7 @@ class Image:
     """What an image says: all readable points oldest first, and where those begin that wait."""
 
     points: list[Point] = field(default_factory=list)
-    syncs: dict[int, tuple[int, bool]] = field(default_factory=dict)  # Unix ms at uptime 0, an estimate?
+    times: dict[int, list[Segment]] = field(default_factory=dict)  # of each boot
     head: int = 0
     tail: int = 1
     settled: tuple[int, int] = (1, 0)
@@ -57,7 +69,14 @@ class Image:
     def timestamp(self, point: Point) -> int | None:
         if point.stamp_ms is not None:
             return point.stamp_ms
-        return self.syncs[point.boot][0] + point.uptime_ms if point.boot in self.syncs else None
+        if point.boot not in self.times:
+            return None
+        segments = self.times[point.boot]
+        at = max(
+            [segments[0], *(s for s in segments if s.uptime_ms <= point.uptime_ms)], key=lambda s: s.uptime_ms
+        )
+        since = point.uptime_ms - at.uptime_ms
+        return at.unix_ms + since + since * at.ppb // 10**9 + point.later_ms
 
 
 class Header(NamedTuple):
@@ -73,7 +92,6 @@ class Header(NamedTuple):
     settled_points: int
     points_before: int
     end_before: int
-    zero_ms: bytes
 
 
 class Reader:
@@ -96,8 +114,6 @@ class Reader:
         self._align = 1 << newest.align_log2
         self._longest = max(h.longest for h in found)
         headers = {h.seq: h for h in found}
-        for header in found:
-            self._sync(header.boot, int.from_bytes(header.zero_ms, "little"), False)
         for seq in range(image.tail, image.head + 1):
             if seq in headers:
                 after = headers.get(seq + 1)
@@ -113,10 +129,6 @@ class Reader:
                 return header
         return None
 
-    def _sync(self, boot: int, unix_ms: int, estimated: bool) -> None:
-        if unix_ms:
-            self.image.syncs[boot] = unix_ms, estimated or self.image.syncs.get(boot, (0, False))[1]
-
     def _up(self, n: int) -> int:
         return -(-n // self._align) * self._align
 
@@ -128,16 +140,18 @@ class Reader:
         first, begin = sector[at], at + 1
         if first in MARKS:
             n = MARKS[first].size - 1
+        elif first == TIMES:
+            n = 1 + sector[at + 1] * SEGMENT.size
         elif first < 0x80:
             n = first
         else:
             n, begin = (first & 0x3F) << 8 | sector[at + 1], at + 2
         crc_at = begin + n
-        if not n or first > 0xC1 or crc_at + 3 > end or crc_at + 3 - at > self._longest:
+        if not n or first > TIMES or crc_at + 3 > end or crc_at + 3 - at > self._longest:
             return None
         if int.from_bytes(sector[crc_at : crc_at + 3], "big") != crc24(seq, sector[at:crc_at]):
             return None
-        return (first if first in MARKS else 0), sector[begin:crc_at], at + self._up(crc_at + 3 - at)
+        return (first if first >= 0xC0 else 0), sector[begin:crc_at], at + self._up(crc_at + 3 - at)
 
     def _counts_behind_damage(self, seq: int, at: int, end: int) -> bool:
         if self._encrypted or at >= end or self._thing(seq, at, end):
@@ -161,9 +175,12 @@ class Reader:
             at = sound = thing[2]
 
     def _take_mark(self, seq: int, kind: int, data: bytes) -> None:
-        if kind == 0xC1:
-            estimated, boot, low, high = MARKS[kind].unpack(bytes([kind]) + data)[1:]
-            self._sync(boot, high << 32 | low, bool(estimated))
+        if kind == TIMES:
+            news: dict[int, list[Segment]] = {}
+            for flag, boot, low, high, unix, unix_high, ppb in SEGMENT.iter_unpack(data[1:]):
+                segment = Segment(high << 32 | low, unix_high << 32 | unix, ppb, bool(flag))
+                news.setdefault(boot, []).append(segment)
+            self.image.times.update(news)
         elif seq == self.image.head:
             back, offset, _ = MARKS[kind].unpack(bytes([kind]) + data)[1:]
             self.image.settled = max(self.image.settled, (seq - back, offset))
@@ -260,9 +277,18 @@ class Records:
             self._shape.append((number, 0x30 if kind == 0x20 else kind))
         if number in self._series:
             cls, metric, tags = self._series[number]
-            when = self._ms + later
             yield Point(
-                self._boot, self._source, cls, metric, value, tags, when, stamp, self._seq, self._offset
+                self._boot,
+                self._source,
+                cls,
+                metric,
+                value,
+                tags,
+                self._ms,
+                later,
+                stamp,
+                self._seq,
+                self._offset,
             )
 
     def _define(self) -> None:

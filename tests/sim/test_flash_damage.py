@@ -117,7 +117,7 @@ def test_readings_from_a_time_when_pages_were_larger(align):
             ticks.advance(2000)
             device.send("n", n / 7)
         device.recorder.upkeep(True)
-        flash.flip(4096 + 2000)  # and what is damaged is passed over
+        flash.flip(4096 + 1500)  # and what is damaged is passed over
         device = boot(ticks, Device(flash), 200, align)
         found = [json.loads(point)["value"] for _, point in drain(device)]
         assert found == sorted(found) and 600 < len(found) < 900 and found[-1] == 899 / 7

@@ -68,7 +68,7 @@ def _boot(history: History, g: gen.Gen, synced: bool) -> None:
     device = history.boot(f"board-{g.below(3)}", commit_ms=g.pick((0, 0, 60_000)))
     _send_some(device, g, g.below(15))
     if synced:
-        device.recorder.sync(device.unix_ms(), device.ticks.now)
+        device.sync()
         for _ in range(g.below(6)):
             device.recorder.upkeep(g.chance(2))
             for _ in range(g.below(9)):
@@ -96,7 +96,7 @@ def _history(seed: int, cut: bool) -> History:
 
 def _same(image: Image, point: Point, source: str, sent: dict) -> bool:
     tags = sent.get("tags", {})
-    if point.stamp_ms is None and image.syncs[point.boot][1]:
+    if point.stamp_ms is None and image.times[point.boot][0][3]:
         if tags.get("clock") != "estimated":
             return False
         tags = {name: value for name, value in tags.items() if name != "clock"}
@@ -140,7 +140,7 @@ def test_a_reader_written_from_the_document_finds_what_the_library_finds(cut):
             sent = drain(last)
             overrun = last.ring.dropped - before.dropped  # to keep an estimate may need a sector
         after = history.reader()
-        before.syncs.update(after.syncs)
+        before.times.update(after.times)
         # A frame that is built when its sector is overrun is counted there, and arrives.
         assert 0 <= len(sent) + overrun - len(waiting) <= (FRAME_POINTS if overrun else 0), seed
         assert not after.waiting(), seed
@@ -150,7 +150,7 @@ def test_a_reader_written_from_the_document_finds_what_the_library_finds(cut):
         )
         dropped += before.dropped
         settled += len(before.points) - len(waiting)
-        estimated += sum(before.syncs[p.boot][1] for p in waiting if p.boot in before.syncs)
+        estimated += sum(before.times[p.boot][0][3] for p in waiting if p.boot in before.times)
     assert dropped > 100 and settled > 100 and estimated > 50
 
 
