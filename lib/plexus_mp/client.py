@@ -3,13 +3,26 @@
 from .errors import AuthenticationError, PlexusError
 from .link import AUTH_FAILED
 from .points import EVENT, METRIC
-from .ports import Guard, collect, forget, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
+from .ports import (
+    Guard,
+    collect,
+    const,
+    forget,
+    pace_ticker,
+    sleep_ms,
+    start_ticker,
+    stop_ticker,
+    ticks_diff,
+    ticks_ms,
+)
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
 # A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
 _SECONDS_BELOW = 1_000_000_000_000
 _STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
+# How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
+_IDLE_TICKS = const(5)
 
 
 def to_ms(timestamp):
@@ -39,7 +52,8 @@ class Plexus:
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.
-    A timer delivers every `tick_ms`; with `tick_ms=0` the program calls `tick()`, `sleep()` or `flush_buffer()`.
+    A timer delivers every `tick_ms`, a fifth as often while nothing waits; with `tick_ms=0` the program calls
+    `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
 
@@ -69,6 +83,7 @@ class Plexus:
         }  # fmt: skip
         parts = assemble(VERSION, given)
         self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
+        self._tick_ms = self._period_ms = tick_ms
         self._turn = Guard()
         self._closed = False
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
@@ -166,7 +181,11 @@ class Plexus:
         # The slices that follow at once are cheap, and a backlog should not wait for the next tick.
         for _ in range(8):
             if not self.tick():
-                return
+                break
+        period_ms = self._tick_ms * _IDLE_TICKS if self._link.idle else self._tick_ms
+        if period_ms != self._period_ms and not self._closed:
+            self._period_ms = period_ms
+            pace_ticker(self._ticker, self._on_timer, period_ms)
 
     def sleep(self, seconds):
         """Sleep as `time.sleep` does, delivering meanwhile: for ports without timers."""

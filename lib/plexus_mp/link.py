@@ -76,6 +76,13 @@ class Link:
         return self._wait_ms > 0
 
     @property
+    def idle(self):
+        """Nothing is under way: a look once in a while is enough."""
+        session = self.session
+        opening = session is not None and session.open and not session.up
+        return not (opening or self._http.busy or self._edges or self._outbox.unsettled)
+
+    @property
     def synced(self):
         """Whether readings can be dated."""
         return self._recorder.clock.synced

@@ -190,3 +190,33 @@ def test_default_sizes_make_a_client():
         assert Plexus(_KEY, "a", "http://gw", tick_ms=0, page_bytes=None).send("m", 1)
     with sources(), fakes.Patch(settings, "DEFAULTS", ports.DEFAULTS):
         assert Plexus(_KEY, "a", "http://gw", tick_ms=0).send("m", 1)
+
+
+def test_the_timer_comes_rarely_while_nothing_waits():
+    paces = []
+
+    def start(callback, period_ms, timer_id):
+        paces.append(period_ms)
+        return "the timer"
+
+    def pace(ticker, callback, period_ms):
+        assert ticker == "the timer"
+        paces.append(period_ms)
+
+    with sources(), fakes.Network() as network, fakes.Ticks(), fakes.Patch(client, "start_ticker", start):
+        network.serve = lambda wire, body: wire.answer(
+            b"HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nContent-Length: 26\r\n\r\n"
+            + b'{"success":true,"count":1}'
+        )
+        with fakes.Patch(client, "pace_ticker", pace):
+            px = Plexus(_KEY, "a", "http://gw", ring="ram", tick_ms=100, transport="http")
+            px._on_timer(None)
+            assert paces == [100, 500]
+            px.send("m", 1)
+            px._on_timer(None)
+            px._on_timer(None)
+            assert paces == [100, 500, 100]  # until the answer is there
+            px._closed = True
+            px._outbox.release()
+            px._on_timer(None)
+            assert paces == [100, 500, 100]  # a timer that was let go stays so

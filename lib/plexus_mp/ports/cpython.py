@@ -102,11 +102,11 @@ class _Ticker(threading.Thread):
     def __init__(self, callback, period_ms):
         super().__init__(name="plexus_mp", daemon=True)
         self._callback = callback
-        self._period_s = period_ms / 1000
+        self.period_s = period_ms / 1000
         self._done = threading.Event()
 
     def run(self):
-        while not self._done.wait(self._period_s):
+        while not self._done.wait(self.period_s):
             self._callback(self)
 
     def stop(self):
@@ -120,6 +120,11 @@ def start_ticker(callback, period_ms, timer_id):
     ticker = _Ticker(callback, period_ms)
     ticker.start()
     return ticker
+
+
+def pace_ticker(ticker, callback, period_ms):
+    """Call it every `period_ms` from now on; may be called by the callback."""
+    ticker.period_s = period_ms / 1000
 
 
 def stop_ticker(ticker):

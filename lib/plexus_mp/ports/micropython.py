@@ -149,8 +149,13 @@ def start_ticker(callback, period_ms, timer_id):
     if not hasattr(machine, "Timer"):
         return None
     timer = machine.Timer(timer_id)
-    timer.init(period=period_ms, mode=machine.Timer.PERIODIC, callback=callback)
+    pace_ticker(timer, callback, period_ms)
     return timer
+
+
+def pace_ticker(ticker, callback, period_ms):
+    """Call it every `period_ms` from now on; may be called by the callback."""
+    ticker.init(period=period_ms, mode=machine.Timer.PERIODIC, callback=callback)
 
 
 def stop_ticker(ticker):
