@@ -14,6 +14,34 @@ BOARD = ROOT / "boards" / "esp32.py"
 FIRMWARE = ROOT / "firmware"
 VMS = ("cpython", "micropython")
 
+COUNTER = """
+import time
+from plexus_mp import Plexus
+px = Plexus(source_id="counter"{arguments})
+n = 0
+try:
+    n = int(open("/n").read())
+except (OSError, ValueError):
+    pass
+while True:
+    n += 1
+    with open("/n", "w") as f:
+        f.write(str(n))
+    px.send("n", n)
+    time.sleep(1)
+"""
+
+# For programs that print what a call does on a board.
+ATTEMPT = """
+def attempt(function, *arguments):
+    try:
+        return function(*arguments)
+    except OSError as e:
+        return "OSError %d" % e.errno
+    except ValueError:
+        return "ValueError"
+"""
+
 
 @dataclass
 class Outcome:
@@ -77,3 +105,8 @@ def program(folder: Path, source: str) -> Path:
     (folder / "boot.py").write_bytes((FIRMWARE / "boot.py").read_bytes())
     (folder / "main.py").write_text(source)
     return folder
+
+
+def counter(folder: Path, arguments: str = "") -> Path:
+    """A firmware that sends each number once, over all its boots; `arguments`, if any, begin with a comma."""
+    return program(folder, COUNTER.replace("{arguments}", arguments))

@@ -4,33 +4,12 @@ import asyncio
 import random
 
 from host_sim.world import ROOT
-from tests.e2e.simulation import FIRMWARE, program, simulate
+from tests.e2e.simulation import COUNTER, FIRMWARE, counter, program, simulate
 
 BOARD = ROOT / "boards" / "esp32.py"
 COMMIT_MS = 300_000
 # The page is looked at with each tick, and a tick may wait for a file to be written.
 LATE_MS = 1_500
-
-COUNT = """
-import time
-from plexus_mp import Plexus
-px = Plexus(source_id="counter"{arguments})
-n = 0
-try:
-    n = int(open("/n").read())
-except (OSError, ValueError):
-    pass
-while True:
-    n += 1
-    with open("/n", "w") as f:
-        f.write(str(n))
-    px.send("n", n)
-    time.sleep(1)
-"""
-
-
-def counter(folder, arguments=""):
-    return program(folder, COUNT.replace("{arguments}", arguments))
 
 
 def check(verdict, cuts, commit_ms=COMMIT_MS):
@@ -155,7 +134,7 @@ def test_cuts_during_any_change_of_the_filesystem(tmp_path):
 
 def test_reboots_by_the_firmware_cost_a_page_at_most(vm, tmp_path):
     reset = "    time.sleep(1)\n    if n % 40 == 0:\n        import machine\n        machine.reset()\n"
-    source = COUNT.replace("{arguments}", "").replace("    time.sleep(1)\n", reset)
+    source = COUNTER.replace("{arguments}", "").replace("    time.sleep(1)\n", reset)
 
     async def outage(world, placement):
         placement.board.wifi.set_available(False)

@@ -7,7 +7,7 @@ import pytest
 
 from host_sim.answers import frame_rule_for, rule_for
 from host_sim.world import ROOT
-from tests.e2e.simulation import FIRMWARE, program, simulate
+from tests.e2e.simulation import FIRMWARE, counter, program, simulate
 
 BOARD = ROOT / "boards" / "esp32_flash_ring.py"
 
@@ -30,24 +30,6 @@ def test_an_outage_with_power_cuts_costs_nothing(vm):
     assert verdict.stored > 300 and outcome.console == ""
 
 
-COUNT = """
-import time
-from plexus_mp import Plexus
-px = Plexus(source_id="counter")
-n = 0
-try:
-    n = int(open("/n").read())
-except (OSError, ValueError):
-    pass
-while True:
-    n += 1
-    with open("/n", "w") as f:
-        f.write(str(n))
-    px.send("n", n)
-    time.sleep(1)
-"""
-
-
 def test_power_cuts_at_any_flash_operation(tmp_path):
     """Every cut strikes in the midst of a program or erase, in any way of tearing."""
 
@@ -65,7 +47,7 @@ def test_power_cuts_at_any_flash_operation(tmp_path):
             flash.cut_at(flash.operations + rng.randrange(1, 12), *tear)
             await asyncio.sleep(20)
 
-    outcome = simulate(program(tmp_path, COUNT), "cpython", 900, disturb, board_file=BOARD)
+    outcome = simulate(counter(tmp_path), "cpython", 900, disturb, board_file=BOARD)
     verdict = outcome.verdict
     assert outcome.world.placements[0].board.boots > 30
     assert verdict.lost == verdict.duplicates == 0, (verdict.missing, verdict.spurious)
@@ -82,7 +64,7 @@ def test_a_gateway_that_loses_its_answers_gets_the_same_bytes_after_a_reboot(vm,
         await asyncio.sleep(1)
         placement.board.power_on()
 
-    outcome = simulate(program(tmp_path, COUNT), vm, 60, disturb, board_file=BOARD)
+    outcome = simulate(counter(tmp_path), vm, 60, disturb, board_file=BOARD)
     verdict = outcome.verdict
     assert verdict.lost == verdict.duplicates == 0
     assert verdict.resent > 0, "nothing was sent twice: the test shows nothing"
@@ -98,7 +80,7 @@ def test_a_boot_that_never_met_the_gateway_is_placed_before_the_next_and_says_so
         board.power_on()
         board.wifi.set_available(True)
 
-    outcome = simulate(program(tmp_path, COUNT), vm, 60, disturb, board_file=BOARD)
+    outcome = simulate(counter(tmp_path), vm, 60, disturb, board_file=BOARD)
     rows = sorted(outcome.rows(), key=lambda row: row.timestamp_ms)
     numbers = [row.value for row in rows]
     assert numbers == sorted(numbers) and numbers[:19] == list(range(1, 20))

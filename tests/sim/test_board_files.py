@@ -9,19 +9,11 @@ import pytest
 
 from host_sim.board.files import BoardFiles
 from host_sim.board.flash import Flash
-from tests.e2e.simulation import program, simulate
+from tests.e2e.simulation import ATTEMPT, program, simulate
 from tests.sim.littlefs_disk import LittlefsDisk
 
 TOUR = """
 import os
-
-def attempt(function, *arguments):
-    try:
-        return function(*arguments)
-    except OSError as e:
-        return "OSError %d" % e.errno
-    except ValueError:
-        return "ValueError"
 
 def show(path):
     with open(path, "rb") as f:
@@ -115,7 +107,7 @@ def test_files_are_what_they_are_on_a_board(vm, tmp_path):
         size, _, free = files.statvfs()
         files.write("/ballast", bytes((free - 20) * size))
 
-    outcome = simulate(program(tmp_path, TOUR), vm, 60, prepare=prepare)
+    outcome = simulate(program(tmp_path, ATTEMPT + TOUR), vm, 60, prepare=prepare)
     assert outcome.console == TOLD
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from host_sim.board.config import load_board
 from host_sim.board.partitions import DEFAULT_PARTITIONS, Partition, parse_partitions
-from tests.e2e.simulation import BOARD, VMS, program, simulate
+from tests.e2e.simulation import ATTEMPT, BOARD, VMS, program, simulate
 
 MIB = 1 << 20
 
@@ -17,14 +17,6 @@ TOUR = """
 from esp32 import Partition
 from machine import RTC
 import time
-
-def attempt(function, *arguments):
-    try:
-        return function(*arguments)
-    except OSError as e:
-        return "OSError %d" % e.errno
-    except ValueError:
-        return "ValueError"
 
 print([p.info()[4] for p in Partition.find(Partition.TYPE_DATA)])
 print([p.info()[4] for p in Partition.find()], Partition(Partition.RUNNING).info())
@@ -121,7 +113,7 @@ def firmware(tmp_path: Path, source: str) -> Path:
 
 @pytest.mark.parametrize("vm", VMS)
 def test_a_partition_is_what_it_is_on_a_board(vm, tmp_path, board_file):
-    outcome = simulate(firmware(tmp_path, TOUR), vm, 5, board_file=board_file)
+    outcome = simulate(firmware(tmp_path, ATTEMPT + TOUR), vm, 5, board_file=board_file)
     assert outcome.console[-len(TOLD) :] == TOLD
     flash = outcome.world.placements[0].board.flash
     assert flash.wear[0x200] == 2
