@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plexus_mp.blocks import RamBlocks
+from plexus_mp.crc import CRC_BYTES, sealed
 from plexus_mp.decoder import Decoder
+from plexus_mp.log import HEADER_BYTES, MAGIC
 from plexus_mp.mount import mount
-from plexus_mp.ring import HEADER_BYTES, MAGIC, Ring, crc24
+from plexus_mp.ring import Ring
 
 from .journal import Row
 
@@ -30,8 +32,7 @@ class _Image(RamBlocks):
 def sequence(header: bytes) -> int:
     """The sequence number in the header of a sector, 0 when it is none."""
     good = int.from_bytes(header[:2], "little") == MAGIC and header[2] <= _ALIGN_LOG2_MAX
-    sealed = int.from_bytes(header[HEADER_BYTES - 3 : HEADER_BYTES], "big")
-    if not good or crc24(0, header, 0, HEADER_BYTES - 3) != sealed:
+    if not good or not sealed(0, header, 0, HEADER_BYTES - CRC_BYTES):
         return 0
     return int.from_bytes(header[5:9], "little")
 
@@ -60,7 +61,7 @@ def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ra
     """Every point in every readable commit, settled or not; `zero_ms` is the Unix time of each boot's uptime 0."""
     ring = ring_of(image, sector_bytes, in_ram)
     for seq in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
-        for decoder in walk(ring, seq, Decoder()):
+        for _, decoder in walk(ring, seq, Decoder()):
             decoder.segments = [(0, zero_ms.get(decoder.boot, 0), 0, 0)]
             point = json.loads(point_json(decoder))
             yield Row(
@@ -103,19 +104,19 @@ def is_single(decoder: Any) -> bool:
     return single(value) == value
 
 
-def walk(ring: Any, seq: int, decoder: Decoder) -> Iterator[Decoder]:
-    """`decoder` stands on each point of a sector in turn; `ring.at_off` is where its commit begins."""
+def walk(ring: Any, seq: int, decoder: Decoder) -> Iterator[tuple[int, Decoder]]:
+    """Where each point's commit begins in a sector, and `decoder`, which stands on that point."""
     decoder.reset()
     ring.next_off = ring.first
     while True:
-        ring.at_off = ring.next_off
-        n = ring.read(seq, ring.next_off)
+        off = ring.next_off
+        n = ring.read(seq, off)
         if not n:
             return
         decoder.load(ring.buf, ring.at, n, ring.damaged)
         ring.damaged = False
         while decoder.more:
-            yield decoder
+            yield off, decoder
             decoder.advance()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from plexus_mp.clock import unix_ms
 from plexus_mp.decoder import Decoder
-from plexus_mp.ring import HEADER_BYTES
+from plexus_mp.log import HEADER_BYTES
 
 from .ring_image import SingleDecoder, is_single, point_json, ring_of, sequence, walk
 
@@ -116,7 +116,7 @@ class RingImage:
         self._last_ms: dict[int, int] = {}  # of each boot, the uptime of its last record
         singles = True
         for seq in self._sectors():
-            for decoder in walk(self.ring, seq, Decoder()):
+            for _, decoder in walk(self.ring, seq, Decoder()):
                 self._last_ms[decoder.boot] = decoder.uptime_ms
                 singles = singles and is_single(decoder)
         self.precision = precision or ("single" if singles else "double")
@@ -149,11 +149,11 @@ class RingImage:
 
     def _points(self, seq: int) -> Iterator[Held]:
         make: Any = SingleDecoder if self.precision == "single" else Decoder
-        for decoder in walk(self.ring, seq, make()):
+        for off, decoder in walk(self.ring, seq, make()):
             boot = decoder.boot
             decoder.segments = self.times.get(boot, [(0, 0, 0, 0)])
             dated = boot in self.times or decoder._stamp is not None
-            waits = (seq, self.ring.at_off) >= self.settled
+            waits = (seq, off) >= self.settled
             source = json.loads(decoder.source) if decoder.source else None
             yield Held(point_json(decoder).decode(), source, boot, decoder.uptime_ms, waits, dated)
 

@@ -158,7 +158,7 @@ def _outage(path: Path, rates: list[Rate]) -> dict[str, Any]:
         _check_speed(trial, rates, span_ms, trial.busy_us - busy_us)
         held = load.points - points
         turned = trial.ring.head_seq - seq
-        scale = 1.0 if trial.ring.dropped else max(1.0, (trial.ring._count - 2) / max(1, turned))
+        scale = 1.0 if trial.ring.dropped else max(1.0, (trial.ring.sectors - 2) / max(1, turned))
         volatile = trial.ring.volatile
         outage_h = span_ms * scale / 3_600_000
         return {

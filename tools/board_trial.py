@@ -165,7 +165,7 @@ class Trial:
 
     def _check_room(self) -> None:
         """Raise `ValueError` when the files, all full, and one being written have no room on the disk."""
-        count, size = self.ring._count, self.ring._size
+        count, size = self.ring.sectors, self.ring.sector_bytes
         need = (count + 1) * -(-size // BLOCK_BYTES)
         free = self._flash.count - self.disk.used_blocks
         if need > free:
@@ -259,11 +259,11 @@ class Trial:
         """How many share the erases, if all were worn as the worst: a ring goes round, littlefs takes what is free."""
         if self.where == "files":
             return (self._flash.count - self.disk.used_blocks) / _LITTLEFS_WORST
-        return float(self.ring._count)
+        return float(self.ring.sectors)
 
     @property
     def ring_bytes(self) -> int:
-        return int(self.ring._count * self.ring._size)
+        return int(self.ring.sectors * self.ring.sector_bytes)
 
     def call_us(self, names: list[str], period_ms: int) -> tuple[int, int]:
         """Send; (microseconds that the flash was busy with it, how many of its erases were in that)."""

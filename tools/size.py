@@ -44,7 +44,7 @@ GROUPS = {
             "clock",
             "points",
         ),
-        *("blocks", "ring", "outbox", "decoder", "link", "http"),
+        *("blocks", "crc", "log", "ring", "outbox", "decoder", "link", "http"),
     ),
     "a WebSocket (`transport` is not `http`)": ("session", "ws"),
     "a ring in files": ("fileblocks",),

@@ -78,13 +78,13 @@ def _report():
         ring = client._recorder.ring
         counts = (client.dropped_points, client.rejected_points)
         memory = ring._dev._mem if ring.volatile else b""
-        call("host.ring", ring._size, memory, _page(client._recorder), *counts)
+        call("host.ring", ring.sector_bytes, memory, _page(client._recorder), *counts)
     call("host.reported")
 
 
 def _page(recorder):
     """The records that wait for their commit; none in the midst of a change: then a cut may take them or not."""
-    from plexus_mp.ring import PAYLOAD_AT
+    from plexus_mp.log import PAYLOAD_AT
 
     number = recorder.enter()
     try:

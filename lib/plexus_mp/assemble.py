@@ -88,8 +88,7 @@ def make_ring(settings, given, page_bytes):
 
         if not commit_ms:
             raise ValueError("commit_ms must be above 0 with ring files: each commit is a file")
-        # In units of 32 a commit is one write, and so one file: an append would copy it.
-        ring = Ring(FileBlocks(_FILES, size, sector), page_bytes, 32)
+        ring = Ring(FileBlocks(_FILES, size, sector), page_bytes)
     else:
         blocks, align, noise = open_flash(where)
         align = settings.integer("program_bytes", given("program_bytes")) or align
@@ -100,6 +99,6 @@ def make_ring(settings, given, page_bytes):
 
     mount(ring)
     if commit_ms:
-        told = (ring._count * ring._size // 1024, where, (commit_ms + 999) // 1000)
+        told = (ring.sectors * ring.sector_bytes // 1024, where, (commit_ms + 999) // 1000)
         print("plexus: ring of %d KB in %s, a power cut costs at most %d s" % told)
     return ring, commit_ms

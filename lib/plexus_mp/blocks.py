@@ -11,8 +11,7 @@ COUNT = const(4)
 SIZE = const(5)
 ERASE = const(6)
 
-
-_BLANK = b"\xff" * 64
+BLANK = b"\xff" * 64
 
 
 class RamBlocks:
@@ -47,5 +46,5 @@ class RamBlocks:
         if op == ERASE:
             start = arg * self._block_bytes
             for at in range(start, start + self._block_bytes, 64):
-                self._mem[at : at + 64] = _BLANK
+                self._mem[at : at + 64] = BLANK
         return 0

@@ -9,19 +9,14 @@ writes when it likes: closing protects from the death of the process only.
 import os
 from array import array
 
+from .blocks import BLANK, COUNT, ERASE, SIZE, SYNC
 from .ports import const
 
 _DEINIT = const(2)
-_SYNC = const(3)
-_COUNT = const(4)
-_SIZE = const(5)
-_ERASE = const(6)
-
 _HELD_MAX = const(256)  # a sector's headers and its table of times
 _UNKNOWN = const(0xFFFF)  # the length of a file that was not opened yet
 _ENOENT = const(2)
 _EINVAL = const(22)
-_BLANK = b"\xff" * 64
 
 
 class FileBlocks:
@@ -84,7 +79,7 @@ class FileBlocks:
             got = 0
         while got < len(buf):
             end = min(got + 64, len(buf))
-            buf[got:end] = _BLANK[: end - got]
+            buf[got:end] = BLANK[: end - got]
             got = end
 
     def writeblocks(self, n, buf, off=0):
@@ -109,11 +104,11 @@ class FileBlocks:
             self._store(n, "ab", off, data)
 
     def ioctl(self, op, arg):
-        if op == _COUNT:
+        if op == COUNT:
             return len(self._len)
-        if op == _SIZE:
+        if op == SIZE:
             return self._block_bytes
-        if op == _ERASE:
+        if op == ERASE:
             if arg == self._fresh:
                 self._held = 0
             elif self._held:  # a sector is open, so this one is not about to be
@@ -121,7 +116,7 @@ class FileBlocks:
             else:
                 self._let_go()
                 self._fresh = arg
-        elif op == _SYNC or op == _DEINIT:
+        elif op == SYNC or op == _DEINIT:
             if self._held:
                 self._store(self._fresh, "wb", self._held, b"")
             self._let_go()
@@ -155,7 +150,7 @@ class FileBlocks:
             if n == self._fresh:
                 at = file.write(self._head[: self._held])
             while at < off:
-                at += file.write(_BLANK[: off - at])
+                at += file.write(BLANK[: off - at])
             file.write(data)
         finally:  # what is not closed now, a garbage collection would close over later content
             file.close()

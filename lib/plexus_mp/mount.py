@@ -3,7 +3,7 @@
 from struct import unpack_from
 
 from .decoder import Decoder
-from .ring import HEADER, UNKNOWN
+from .log import HEADER, UNKNOWN
 
 
 def mount(ring):
@@ -14,14 +14,14 @@ def mount(ring):
     """
     counts = _Counts(ring)
     head = 0
-    for block in range(ring._count):
+    for block in range(ring.sectors):
         seq = ring.read_header(block, 1)
         if seq:
             head = max(head, seq)
             counts.take(seq)
     # Where one ought to be, or might be the newest, the second copy is looked at too.
-    for seq in range(max(1, head - ring._count + 1), head + 4):
-        if seq not in counts.seqs and ring.read_header(seq % ring._count) == seq:
+    for seq in range(max(1, head - ring.sectors + 1), head + 4):
+        if seq not in counts.seqs and ring.read_header(seq % ring.sectors) == seq:
             head = max(head, seq)
             counts.take(seq)
     ring.boot = 0  # as long as no times are its own
@@ -57,15 +57,15 @@ class _Counts:
 
 def _take_head(ring, head, counts):
     """Where the newest sector ends, what is settled, dropped and left; the newest boot that it tells of."""
-    ring.read_header(head % ring._count)
+    ring.read_header(head % ring.sectors)
     fields = unpack_from(HEADER, ring.header, 0)
     _, _, _, _, opened_by, ring.dropped, back, settled_back, off, points, _, _ = fields
-    ring.tail_seq = max(1, head - back, head - ring._count + 1)
+    ring.tail_seq = max(1, head - back, head - ring.sectors + 1)
     ring.settled_seq = head - settled_back
     ring.settled_off = off
     ring.settled_points = points
     ring.head_seq = head
-    ring.head_off = ring._size
+    ring.head_off = ring.sector_bytes
     total, boot, ring.head_off = count_points(ring, head)
     if ring.damaged and head > ring.tail_seq:
         count_points(ring, head - 1)  # a table of times may be among it: the one before that
@@ -74,7 +74,7 @@ def _take_head(ring, head, counts):
     ring._window_seq = ring._ended_seq = 0
     for seq in range(max(ring.settled_seq, ring.tail_seq), head + 1):
         here = total if seq == head else counts.of(seq)
-        ring._points[seq % ring._count] = here
+        ring._points[seq % ring.sectors] = here
         ring.left += ring._unsettled(seq)
     ring.damaged = False
     return max(opened_by, boot)
@@ -102,9 +102,9 @@ def count_points(ring, seq):
 
 def _is_erased(ring, seq):
     off = ring.head_off
-    while off < ring._size:
-        part = ring._view[: min(len(ring.buf), ring._size - off)]
-        ring.load(seq % ring._count, part, off)
+    while off < ring.sector_bytes:
+        part = ring._view[: min(len(ring.buf), ring.sector_bytes - off)]
+        ring.load(seq % ring.sectors, part, off)
         for byte in part:
             if byte != 0xFF:
                 return False

@@ -8,9 +8,9 @@ strike anywhere (KeyboardInterrupt, MemoryError): what it leaves half-done is in
 from .build import UNIX_MS
 from .clock import Clock, unix_ms
 from .errors import PlexusError
+from .log import PAYLOAD_AT
 from .points import Encoder
 from .ports import Guard, const, ticks_diff, ticks_ms
-from .ring import PAYLOAD_AT
 
 _LATE_MAX = const(8)
 _LIVE_MS = const(5000)

@@ -28,7 +28,7 @@ def date(ring, boot, seq):
 
 def _end_of(ring, boot, seq):
     """(the last uptime of `boot` in ms, the boot after it, in which sector that begins)."""
-    while seq < ring.head_seq and ring.read_header((seq + 1) % ring._count) == seq + 1:
+    while seq < ring.head_seq and ring.read_header((seq + 1) % ring.sectors) == seq + 1:
         if unpack_from("<I", ring.header, 9)[0] > boot:
             break
         seq += 1

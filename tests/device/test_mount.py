@@ -2,9 +2,10 @@
 
 import struct
 
+from plexus_mp.log import PAYLOAD_AT
 from plexus_mp.mount import mount
 from plexus_mp.points import Encoder
-from plexus_mp.ring import PAYLOAD_AT, Ring
+from plexus_mp.ring import Ring
 
 from . import fakes, gen
 

@@ -1,7 +1,8 @@
 """The log over a block device against a list of commits, and the block device in RAM."""
 
 from plexus_mp.blocks import RamBlocks
-from plexus_mp.ring import HEADER_BYTES, PAYLOAD_AT, Ring
+from plexus_mp.log import HEADER_BYTES, PAYLOAD_AT
+from plexus_mp.ring import Ring
 
 from . import fakes, gen
 

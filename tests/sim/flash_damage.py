@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from plexus_mp.ring import HEADER_BYTES
+from plexus_mp.log import HEADER_BYTES
 
 from host_sim.board.flash import Flash
 from tests.device import fakes

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from plexus_mp import ring as ring_module
+from plexus_mp import crc as crc_module
+from plexus_mp.log import PAYLOAD_AT
 from plexus_mp.mount import mount
-from plexus_mp.ring import PAYLOAD_AT, Ring
+from plexus_mp.ring import Ring
 
 from host_sim.board.flash import PowerCut
 from tests.sim.flash_stores import Store, make_store
@@ -70,17 +71,17 @@ def single(value: float) -> float:
 @contextmanager
 def remembered_crc() -> Iterator[None]:
     """A sweep reads the same bytes again and again: their CRC is computed once."""
-    original = ring_module.crc24
+    original = crc_module.crc24
 
     @lru_cache(maxsize=1 << 16)
     def of(crc: int, data: bytes) -> int:
         return original(crc, data, 0, len(data))
 
-    ring_module.crc24 = lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
+    crc_module.crc24 = lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
     try:
         yield
     finally:
-        ring_module.crc24 = original
+        crc_module.crc24 = original
 
 
 @dataclass

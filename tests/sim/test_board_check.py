@@ -211,6 +211,6 @@ def test_a_page_fills_its_file(tmp_path):
     for number, sizes in enumerate(found):
         blocks = FileBlocks(str(tmp_path / str(number)), sizes["ring_bytes"], sizes["sector_bytes"])
         ring = Ring(blocks, sizes["page_bytes"])
-        assert ring._count == 64 and sizes["commit_ms"] == 300_000
+        assert ring.sectors == 64 and sizes["commit_ms"] == 300_000
         with pytest.raises(ValueError, match="more must fit"):
             Ring(blocks, sizes["page_bytes"] + 1)

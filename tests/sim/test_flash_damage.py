@@ -6,8 +6,9 @@ import json
 import random
 
 import pytest
+from plexus_mp.log import PAYLOAD_AT
 from plexus_mp.mount import mount
-from plexus_mp.ring import PAYLOAD_AT, Ring
+from plexus_mp.ring import Ring
 
 from host_sim.board.flash import Flash
 from host_sim.board.flash_faults import BAD_KINDS, ERASE_ERROR, ERASE_NOOP

@@ -100,7 +100,7 @@ def _cost(samples: list[Sample], flash: Flash, blocks: Any, live: bool = False, 
         points = 3 * len(samples)
         assert device.ring.dropped == 0 and device.ring.left == (0 if live else points)
         ring = device.ring
-        taken = (ring.head_seq - 1) * ring._size + ring.head_off
+        taken = (ring.head_seq - 1) * ring.sector_bytes + ring.head_off
     programmed = flash.programmed_bytes - before
     return Cost(taken / points, given / points, programmed / given, sum(flash.wear) - wear)
 
@@ -172,15 +172,15 @@ class _Board:
             trial.live = live
             before, wear, points = trial.programmed_bytes, trial.erases, 0
             for sample in samples:
-                if not live and ring.head_seq >= ring._count - 2:
+                if not live and ring.head_seq >= ring.sectors - 2:
                     break
                 trial.rest(trial.ms + PERIOD_MS)
                 named = zip(("temperature", "humidity", "pressure"), sample, strict=True)
                 trial.recorder.send_batch(list(named), None, None, None)
                 points += 3
-            assert ring.dropped == 0 and (live or ring.head_seq >= ring._count - 2)
+            assert ring.dropped == 0 and (live or ring.head_seq >= ring.sectors - 2)
             programmed, erases = trial.programmed_bytes - before, trial.erases - wear
-        taken = ring.head_seq * ring._size
+        taken = ring.head_seq * ring.sector_bytes
         return Cost(taken / points, given / points, programmed / given, erases)
 
 

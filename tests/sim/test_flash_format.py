@@ -109,7 +109,7 @@ def _as_the_library_reads(flash: Flash) -> list[tuple]:
     ring = ring_of(flash.image(), SECTOR_BYTES)
     found = []
     for seq in range(ring.tail_seq, ring.head_seq + 1):
-        for decoder in walk(ring, seq, Decoder()):
+        for _, decoder in walk(ring, seq, Decoder()):
             out = bytearray(1 << 14)
             point = json.loads(out[: decoder.write(out, 0, len(out))])
             source = json.loads(decoder.source) if decoder.source else None

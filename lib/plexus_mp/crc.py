@@ -1,0 +1,42 @@
+"""CRC-24 of OpenPGP (RFC 4880 §6.1, polynomial 0x864CFB), stored behind what it is of: `binascii.crc32` allocates."""
+
+from array import array
+
+from .ports import const
+
+CRC_BYTES = const(3)
+
+
+def _make_table():
+    """What a byte does to the CRC."""
+    table = array("i")
+    for crc in range(0, 256 << 16, 1 << 16):
+        for _ in range(8):
+            crc = (crc << 1) ^ 0x1864CFB if crc & 0x800000 else crc << 1
+        table.append(crc)
+    return table
+
+
+_TABLE = _make_table()
+
+
+def crc24(crc, buf, start, end):
+    """CRC-24 of `buf[start:end]`, going on from `crc`. Small integers only, on 32-bit boards too."""
+    table = _TABLE
+    for i in range(start, end):
+        crc = (crc & 0xFFFF) << 8 ^ table[crc >> 16 ^ buf[i]]
+    return crc
+
+
+def seal(crc, buf, start, end):
+    """Write the CRC of `buf[start:end]` behind it; where that ends."""
+    crc = crc24(crc, buf, start, end)
+    buf[end] = crc >> 16
+    buf[end + 1] = crc >> 8 & 0xFF
+    buf[end + 2] = crc & 0xFF
+    return end + CRC_BYTES
+
+
+def sealed(crc, buf, start, end):
+    """Whether the CRC behind `buf[start:end]` is right."""
+    return crc24(crc, buf, start, end) == buf[end] << 16 | buf[end + 1] << 8 | buf[end + 2]
