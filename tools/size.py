@@ -43,6 +43,7 @@ GROUPS = {
             "recorder",
             "clock",
             "points",
+            "series",
         ),
         *("blocks", "ring", "outbox", "decoder", "link", "http"),
     ),
