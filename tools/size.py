@@ -43,6 +43,7 @@ GROUPS = {
             "recorder",
             "clock",
             "points",
+            "series",
         ),
         *("blocks", "crc", "log", "ring", "outbox", "decoder", "link", "http"),
     ),

@@ -27,7 +27,7 @@ class _Series:
     def __init__(self, head, tail):
         self.head = head
         self.tail = tail
-        self.key = self.int_key = -1
+        self.int_key = -1
         self.int = 0
         self.bits = bytearray(4)  # of the last float32
 

@@ -297,7 +297,7 @@ class Outbox:
                     return False
                 self.source = source
                 at = self._at + 1 if self.points else self._at
-                end = len(self.frame) - max(_TAIL_MAX, len(source) + 14)
+                end = self._head + self.json_max(source, len(self.frame))
                 at = decoder.write(self.frame, at, end)
                 if at:
                     if self.points:

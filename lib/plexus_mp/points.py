@@ -5,7 +5,7 @@ order, a little later, with values a little different. Such a record is a byte f
 difference for each value. Every sixteenth, and the first of a boot or sector, is a keyframe that depends on none
 before it.
 
-A series is what points share (class, metric, tags). It is defined in a sector the first time a point there
+A series is what points share (`series.py`). It is defined in a sector the first time a point there
 needs it, and again in the next record, so that one flipped bit cannot cost its readings.
 """
 
@@ -14,10 +14,10 @@ from struct import pack_into
 
 from .errors import PlexusError
 from .ports import const, ticks_add, ticks_diff
+from .series import Known
 
 METRIC = const(0)
 EVENT = const(1)
-NAME_MAX = const(256)
 
 # Kinds of a point, in the upper half of its first byte; the lower half is the series, 15: a byte of its own.
 _INT = const(0x00)  # signed varint: difference to the series' last
@@ -41,31 +41,11 @@ _STEP_FOLLOWS = const(30)
 _KEYFRAME = const(31)
 
 _SMALL = const(0x1FFFFFFF)  # differences of ints up to this stay small on a 32-bit board
-_SERIES_MAX = const(64)
 _SHAPE_MAX = const(6)
 _KEYFRAME_EVERY = const(16)
 _RECORD_MAX = const(16)  # NEXT, first byte, boot, seconds, milliseconds
 _POINT_MAX = const(2 + 8 + 9)  # head, value, timestamp
 _POINT_JSON = const(104)  # what a point takes as JSON besides names and text
-
-
-class _Series:
-    """Class, metric and tags with their JSON ready, so that defining them again allocates nothing."""
-
-    def __init__(self, number, cls, metric_json, tags, tags_json, last):
-        self.number = number
-        self.cls = cls
-        self.metric_json = metric_json
-        self.tags = tags
-        self.tags_json = tags_json
-        self.size = 7 + len(metric_json) + len(tags_json)
-        self.defined = 0  # in this sector: the record that did, -1: twice
-        self.last = last  # ticks of its latest point
-        self.key = 0  # the keyframe since which the values below are known
-        self.lo = self.hi = 0  # halves of the last float32
-        self.int_key = 0
-        self.int = 0
-        self.next = None  # the same metric under other tags
 
 
 class Encoder:
@@ -86,9 +66,7 @@ class Encoder:
         self._source_json = source_json
         self._paged = paged
         self._num = bytearray(8)
-        self._known = ({}, {})
-        self._series = []
-        self._evicted = -1  # the latest ticks of those no longer remembered
+        self._known = Known()
         self._shape = bytearray(2 * _SHAPE_MAX)  # (series, kind) of the last record's points
         self._shape_n = 0
         self.tag = 0  # below 16384: which record it is, for the caller
@@ -104,7 +82,7 @@ class Encoder:
         self._age = _KEYFRAME_EVERY
         self._again = False
         self._sourced = -2 if self._source_json else 0
-        for series in self._series:
+        for series in self._known.series:
             series.defined = 0
 
     def open(self, room):
@@ -221,7 +199,8 @@ class Encoder:
             kind = type(value)
         text = self._text(kind, value)
         cls = self._class(cls, kind)
-        series = self._look_up(cls, metric, tags) or self._make(cls, metric, tags)
+        known = self._known
+        series = known.find(cls, metric, tags) or known.make(cls, metric, tags, self.points > 0)
         if series is None:
             return False
         size = series.size
@@ -245,7 +224,7 @@ class Encoder:
             kind = float
         else:
             self._text(kind, value)
-        if self._look_up(self._class(cls, kind), metric, tags) is None:
+        if self._known.find(self._class(cls, kind), metric, tags) is None:
             from .checks import series_json
 
             series_json(metric, tags)
@@ -272,45 +251,6 @@ class Encoder:
         if cls == METRIC and not number:
             raise PlexusError("value of a metric must be a number, not %s" % kind.__name__)
         return cls
-
-    def _look_up(self, cls, metric, tags):
-        series = self._known[cls].get(metric) if isinstance(metric, str) else None
-        while series is not None and series.tags != tags:
-            series = series.next
-        return series
-
-    def _make(self, cls, metric, tags):
-        """A new series; None when it has to wait for the next page."""
-        from .checks import series_json
-
-        if tags == {}:
-            return self._look_up(cls, metric, None) or self._make(cls, metric, None)
-        metric_json, tags_json = series_json(metric, tags)
-        if len(self._series) == _SERIES_MAX and not self._evict():
-            return None
-        tags = None if tags is None else dict(tags)
-        series = _Series(len(self._series), cls, metric_json, tags, tags_json, self._evicted)
-        known = self._known[cls]
-        series.next = known.get(metric)
-        self._series.append(series)
-        known[metric] = series
-        return series
-
-    def _evict(self):
-        """Forget all series: if there are more than can be remembered, they are told anew each time round.
-
-        Not within a page: its numbers keep their meaning. False then.
-        """
-        if self.points:
-            return False
-        for series in self._series:
-            last = series.last
-            if last >= 0 and (self._evicted < 0 or ticks_diff(last, self._evicted) > 0):
-                self._evicted = last
-        self._known[0].clear()
-        self._known[1].clear()
-        self._series.clear()  # last: while it is full an interrupt leaves no number to be given twice
-        return True
 
     def _add(self, series, kind, value, text, stamp_ms):
         at = self._at

@@ -2,7 +2,7 @@
 
 import json
 
-from plexus_mp import clock, http, link, points, ports, recorder, ws
+from plexus_mp import clock, http, link, points, ports, recorder, series, ws
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.mount import mount
 from plexus_mp.outbox import HEADROOM, Outbox
@@ -42,7 +42,7 @@ class Ticks:
         self.total = 0
         self._patches = [
             Patch(module, name, value)
-            for module in (clock, http, link, points, recorder, ws)
+            for module in (clock, http, link, points, recorder, series, ws)
             for name, value in (("ticks_ms", self.ms), ("ticks_add", self.add), ("ticks_diff", self.diff))
             if hasattr(module, name)
         ]
