@@ -7,7 +7,7 @@ from .blocks import RamBlocks
 from .http import Http
 from .link import Link
 from .outbox import Outbox
-from .ports import FILES, NAME, open_flash
+from .ports import DEFAULTS, FILES, NAME, const, open_flash
 from .recorder import Recorder
 from .ring import Ring
 from .settings import Settings
@@ -15,6 +15,8 @@ from .settings import Settings
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
 _RECEIVE_BYTES = 640
+# EROFS: CircuitPython, while a computer has the drive (circuitpython#9528).
+_READ_ONLY = const(30)
 
 
 def assemble(version, arguments):
@@ -84,11 +86,17 @@ def make_ring(settings, given, page_bytes):
         sector = settings.integer("sector_bytes", given("sector_bytes"))
         if where == "ram":
             return Ring(RamBlocks(size, sector), page_bytes), 0
-        from .fileblocks import FileBlocks
-
         if not commit_ms:
             raise ValueError("commit_ms must be above 0 with ring files: each commit is a file")
-        ring = Ring(FileBlocks(_FILES, size, sector), page_bytes)
+        from .fileblocks import FileBlocks
+
+        try:
+            ring = Ring(FileBlocks(_FILES, size, sector), page_bytes)
+        except OSError as e:
+            if e.errno != _READ_ONLY:
+                raise
+            print("plexus: the filesystem is read-only for programs, so the ring is in RAM")
+            return Ring(RamBlocks(max(DEFAULTS["ring_bytes"], 4 * sector), sector), page_bytes), 0
     else:
         blocks, align, noise = open_flash(where)
         align = settings.integer("program_bytes", given("program_bytes")) or align

@@ -16,6 +16,7 @@ _DEINIT = const(2)
 _HELD_MAX = const(256)  # a sector's headers and its table of times
 _UNKNOWN = const(0xFFFF)  # the length of a file that was not opened yet
 _ENOENT = const(2)
+_EROFS = const(30)
 _EINVAL = const(22)
 
 
@@ -58,11 +59,16 @@ class FileBlocks:
         self._fresh = -1  # the block that they belong to: erased, although its file may still be there
         self._file = None  # open for reading
         self._file_n = -1
+        names = set()
         try:
-            names = set(os.listdir(folder))
-        except OSError:
             os.mkdir(folder)
-            return
+        except OSError as e:
+            try:
+                names = set(os.listdir(folder))
+            except OSError:
+                raise e
+            if e.errno == _EROFS:  # the folder is there, and nothing can be changed in it
+                raise e
         for n in range(count):
             if str(n) in names:
                 self._len[n] = _UNKNOWN

@@ -16,6 +16,7 @@ class Disk:
         self.files = {}
         self.fat = fat
         self.folder = False
+        self.read_only = False
         self.calls = 0
         self.fails_at = -1
         self.error = OSError(28)
@@ -44,6 +45,10 @@ class Disk:
         return [path.split("/")[-1] for path in self.files]
 
     def mkdir(self, folder):
+        if self.read_only:
+            raise OSError(30, "EROFS")
+        if self.folder:
+            raise OSError(17, "EEXIST")
         self.change()
         self.folder = True
 

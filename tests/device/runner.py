@@ -6,9 +6,12 @@ import sys
 def _traceback(error):
     if hasattr(sys, "print_exception"):  # MicroPython
         sys.print_exception(error, sys.stdout)
-    else:
+        return
+    try:
         import traceback
-
+    except ImportError:  # CircuitPython's unix port
+        print(repr(error))
+    else:
         traceback.print_exception(error, file=sys.stdout)
 
 

@@ -20,17 +20,40 @@ except ImportError:  # CPython allocates for every float: there the same calls m
 
 
 # Made beforehand: a float, or an int beyond 30 bits, is an object.
-_NUMBERS = (1, -300, 70000, 0x3FFFFFFF, 1 << 40, -(1 << 63), 0.0, 22.5, 0.1, 1e300, 5e-324, True, False)
+_NUMBERS = [1, -300, 70000, 0x3FFFFFFF, 1 << 40, -(1 << 63), 0.0, 22.5, 0.1, 1e300, 5e-324, True, False]
 _NAMES = ("temperature", "humidity", "pressure")
 _DAY_MS = 86_400_000
 
 
+# By their number: a call with *arguments allocates on CircuitPython.
+_CALLS = (
+    lambda function, a: function(),
+    lambda function, a: function(a[0]),
+    lambda function, a: function(a[0], a[1]),
+    lambda function, a: function(a[0], a[1], a[2]),
+    lambda function, a: function(a[0], a[1], a[2], a[3]),
+    lambda function, a: function(a[0], a[1], a[2], a[3], a[4]),
+)
+
+
 def _under_lock(function, *arguments):
+    call = _CALLS[len(arguments)]
     heap_lock()
     try:
-        return function(*arguments)
+        return call(function, arguments)
     finally:
         heap_unlock()
+
+
+def _without_what_the_vm_cannot():
+    """CircuitPython's own `struct` allocates for the lowest number there is."""
+    try:
+        _under_lock(struct.pack_into, "<q", bytearray(8), 0, _NUMBERS[5])
+    except MemoryError:
+        del _NUMBERS[5]
+
+
+_without_what_the_vm_cannot()
 
 
 class _Ticks:

@@ -6,7 +6,7 @@ from plexus_mp import client, ports, settings
 from plexus_mp.client import Plexus
 from plexus_mp.settings import Settings, check_source_id, parse_url
 
-from . import fakes, gen
+from . import disks, fakes, gen
 
 _KEY = "plx_0123456789abcdefghijklmnopqrstuv"
 
@@ -17,6 +17,9 @@ class Board:
     PAGE_BYTES = 333
     SOURCE_ID = "from-board"
     API_KEY = _KEY
+
+
+_FILES = {"ring_bytes": 8192, "sector_bytes": 1024, "page_bytes": 444, "commit_ms": 60000}
 
 
 class sources:
@@ -220,3 +223,17 @@ def test_the_timer_comes_rarely_while_nothing_waits():
             px._outbox.release()
             px._on_timer(None)
             assert paces == [100, 500, 100]  # a timer that was let go stays so
+
+
+def test_a_read_only_filesystem_leaves_the_ring_in_ram():
+    """As CircuitPython's is while a computer has the drive; another error is the program's to see."""
+    with sources(), disks.Disk() as disk:
+        disk.read_only = True
+        for disk.folder in (False, True):
+            px = Plexus(_KEY, "a", "http://gw", ring="files", tick_ms=0, **_FILES)
+            assert px.send("m", 1) and px._recorder.ring.volatile
+        disk.read_only = disk.folder = False
+        disk.fails_at = disk.calls + 1
+        disk.error = OSError(28, "ENOSPC")
+        error = gen.raises(OSError, lambda: Plexus(_KEY, "a", "http://gw", ring="files", tick_ms=0, **_FILES))
+        assert error.errno == 28

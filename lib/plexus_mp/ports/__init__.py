@@ -6,7 +6,7 @@ Every other file imports from here and tests no platform itself. A port gives:
 `Tcp`                              one non-blocking TCP connection
 `load_tls()`                       the module `ports/*_tls.py` of the port
 `station(hostname, country)`       the Wi-Fi interface, or None
-`Guard`                            mutual exclusion between `send()` and `tick()`
+`Guard`                            mutual exclusion between `send()` and `tick()`, where the one below does not do
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `pace_ticker(ticker, callback, period_ms)`  from now on as often as that
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
@@ -17,7 +17,33 @@ Every other file imports from here and tests no platform itself. A port gives:
 
 import sys
 
+
+class Guard:
+    """Held while ring and records are being changed.
+
+    A timer callback runs between the bytecodes of what it interrupts and to its end before that goes
+    on, so a flag is enough: the inner caller sees it and keeps away.
+    """
+
+    def __init__(self):
+        self._call = 0
+
+    def take(self, wait, call):
+        """True when `call`, a number above 0, may go on; False inside an interrupted holder. Never blocks."""
+        if self._call:
+            return False
+        self._call = call
+        return True
+
+    def drop(self, call):
+        """Let go, if it was `call` that took it."""
+        if self._call == call:
+            self._call = 0
+
+
 if sys.implementation.name == "micropython":
     from .micropython import *
+elif sys.implementation.name == "circuitpython":
+    from .circuitpython import *  # type: ignore[assignment]
 else:
     from .cpython import *  # type: ignore[assignment]

@@ -117,29 +117,6 @@ def _refuse_files(device, where):
             raise ValueError("ring: %r holds files" % where)
 
 
-class Guard:
-    """Held while ring and records are being changed.
-
-    A timer callback runs between the bytecodes of what it interrupts and to its end before that goes
-    on, so a flag is enough: the inner caller sees it and keeps away.
-    """
-
-    def __init__(self):
-        self._call = 0
-
-    def take(self, wait, call):
-        """True when `call`, a number above 0, may go on; False inside an interrupted holder. Never blocks."""
-        if self._call:
-            return False
-        self._call = call
-        return True
-
-    def drop(self, call):
-        """Let go, if it was `call` that took it."""
-        if self._call == call:
-            self._call = 0
-
-
 def start_ticker(callback, period_ms, timer_id):
     """Call `callback(_)` every `period_ms` from a soft timer; None where the port has no timer.
 
