@@ -19,8 +19,8 @@ from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-# Their commands are indented: test_tls_docs.py and test_partition_tool.py run them, with other programs in between.
-INDENTED = {"tls.md", "partition.md"}
+# What they show is indented: test_tls_docs.py, test_partition_tool.py and test_circuitpython_port.py run it.
+INDENTED = {"tls.md", "partition.md", "circuitpython.md"}
 
 
 def blocks(language):
