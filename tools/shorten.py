@@ -53,12 +53,14 @@ class _Spaces:
         self.members: set[str] = set()
         self.globals: set[str] = set()
         self.exported: set[str] = set()
-        self._starred: set[str] = set()
+        self._starred: dict[str, str] = {}  # modules of which another takes all names, and that other
         assigned = set()
         classes = [n for m in modules for n in ast.walk(m.tree) if isinstance(n, ast.ClassDef)]
         self._bases = {n.name: [base.id for base in n.bases if isinstance(base, ast.Name)] for n in classes}
         for module in modules:
             self._add_module(module)
+        self._join_starred()
+        for module in modules:
             for node in ast.walk(module.tree):
                 if isinstance(node, ast.ClassDef):
                     self._add_class(node)
@@ -79,7 +81,16 @@ class _Spaces:
         for node in module.tree.body:
             for inner in ast.walk(node):
                 if isinstance(inner, ast.ImportFrom) and inner.names[0].name == "*":
-                    self._starred.add(str(module.path.parent / f"{inner.module}.py"))
+                    self._starred[str(module.path.parent / f"{inner.module}.py")] = space
+
+    def _join_starred(self) -> None:
+        """What a module takes from another by a star meets its own names."""
+        for starred, taker in self._starred.items():
+            for spaces in self._where.values():
+                if spaces & {starred, taker}:
+                    spaces |= {starred, taker}
+            both = self._taken[starred] | self._taken[taker]
+            self._taken[starred] = self._taken[taker] = both
 
     def _add_class(self, node: ast.ClassDef) -> None:
         found = members(node)
@@ -104,7 +115,7 @@ class _Spaces:
             spaces = self._where[name]
             if _ANYWHERE in spaces:
                 continue
-            hidden = bool(spaces & (self.exported | self._starred)) and name.startswith("_")
+            hidden = bool(spaces & (self.exported | self._starred.keys())) and name.startswith("_")
             pool = _underscored() if hidden else itertools.chain(known, _letters())
             taken = set().union(*(used[space] | self._taken[space] for space in spaces))
             renamed[name] = next(n for n in pool if n not in taken and (n in known or n not in kept))

@@ -105,6 +105,16 @@ def test_names_that_meet_stay_apart():
     assert len(stored) == 80 and {f"shown{i}" for i in range(40)} < stored
 
 
+def test_names_that_a_star_brings_together_stay_apart():
+    ground = "class Guard:\n    pass\n\nfrom .deep import *\n"
+    assert short(ground=ground)["ground.py"].startswith("class ")
+    names = {
+        text.split("class ")[1].split(":")[0]
+        for text in map(short(ground=ground).get, ("ground.py", "deep.py"))
+    }
+    assert len(names) == 2
+
+
 def test_a_default_that_has_the_name_of_a_local_is_refused():
     with pytest.raises(ValueError, match="default"):
         short(deep="step = 1\ndef helper(step=step):\n    return step\n")
