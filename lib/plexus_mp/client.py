@@ -3,12 +3,23 @@
 from .errors import AuthenticationError, PlexusError
 from .link import AUTH_FAILED
 from .points import EVENT, METRIC
-from .ports import Guard, collect, forget, sleep_ms, start_ticker, stop_ticker, ticks_diff, ticks_ms
+from .ports import (
+    Guard,
+    collect,
+    forget,
+    pace_ticker,
+    sleep_ms,
+    start_ticker,
+    stop_ticker,
+    ticks_diff,
+    ticks_ms,
+)  # fmt: skip
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
 # A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
 _SECONDS_BELOW = 1_000_000_000_000
+_HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
 _STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 
 
@@ -71,6 +82,7 @@ class Plexus:
         self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
         self._turn = Guard()
         self._closed = False
+        self._tick_ms = self._pace_ms = tick_ms
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
         for module in ("assemble", "settings", "mount"):  # needed once
             forget(module)
@@ -166,7 +178,12 @@ class Plexus:
         # The slices that follow at once are cheap, and a backlog should not wait for the next tick.
         for _ in range(8):
             if not self.tick():
-                return
+                break
+        # While the answer that tells the time is awaited the timer is quicker: when it came is then known better.
+        pace_ms = min(_HASTY_MS, self._tick_ms) if self._link.hasty else self._tick_ms
+        if pace_ms != self._pace_ms and self._ticker is not None:
+            self._pace_ms = pace_ms
+            pace_ticker(self._ticker, self._on_timer, pace_ms)
 
     def sleep(self, seconds):
         """Sleep as `time.sleep` does, delivering meanwhile: for ports without timers."""
@@ -177,7 +194,8 @@ class Plexus:
             if left_ms <= 0:
                 return
             if not self.tick():
-                sleep_ms(min(left_ms, 20 if self._outbox.unsettled else 100))
+                pause_ms = 20 if self._outbox.unsettled else 100
+                sleep_ms(min(left_ms, _HASTY_MS if self._link.hasty else pause_ms))
 
     def flush_buffer(self, timeout_s=30):
         """Deliver all that waits now. True when nothing is left.

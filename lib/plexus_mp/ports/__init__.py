@@ -3,11 +3,13 @@
 Every other file imports from here and tests no platform itself. A port gives:
 
 `ticks_ms()`, `ticks_add(a, ms)`, `ticks_diff(a, b)`  milliseconds that wrap
+`rtc_ms()`                         the real-time clock, which runs on in deep sleep
 `Tcp`                              one non-blocking TCP connection
 `load_tls()`                       the module `ports/*_tls.py` of the port
 `station(hostname, country)`       the Wi-Fi interface, or None
 `Guard`                            mutual exclusion between `send()` and `tick()`
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
+`pace_ticker(ticker, callback, period_ms)`     has it call back more or less often
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
 `forget(module)`                   gives the memory of a module back

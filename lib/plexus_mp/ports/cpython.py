@@ -31,7 +31,12 @@ DEFAULTS = {
     "timer_id": -1,
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
-FILES = {"sector_bytes": 16384, "page_bytes": 16188, "commit_ms": 300000}
+FILES = {"sector_bytes": 16384, "page_bytes": 16156, "commit_ms": 300000}
+
+
+def rtc_ms():
+    """The real-time clock, which nobody may have set and which runs on in deep sleep: ms since its epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def forget(module):
@@ -102,11 +107,11 @@ class _Ticker(threading.Thread):
     def __init__(self, callback, period_ms):
         super().__init__(name="plexus_mp", daemon=True)
         self._callback = callback
-        self._period_s = period_ms / 1000
+        self.period_s = period_ms / 1000
         self._done = threading.Event()
 
     def run(self):
-        while not self._done.wait(self._period_s):
+        while not self._done.wait(self.period_s):
             self._callback(self)
 
     def stop(self):
@@ -120,6 +125,11 @@ def start_ticker(callback, period_ms, timer_id):
     ticker = _Ticker(callback, period_ms)
     ticker.start()
     return ticker
+
+
+def pace_ticker(ticker, callback, period_ms):
+    """Call back every `period_ms` from now on; also from within the callback."""
+    ticker.period_s = period_ms / 1000
 
 
 def stop_ticker(ticker):
