@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from plexus_mp.clock import unix_ms
 from plexus_mp.decoder import Decoder
 from plexus_mp.log import HEADER_BYTES
+from plexus_mp.survey import place
+from plexus_mp.survey import ran_on as ran_on_between
 
 from .ring_image import SingleDecoder, is_single, point_json, ring_of, sequence, walk
 
@@ -114,10 +115,12 @@ class RingImage:
         self.settled = (self.ring.settled_seq, self.ring.settled_off)
         self._counted = self.ring.left
         self._last_ms: dict[int, int] = {}  # of each boot, the uptime of its last record
+        self._knots: dict[int, Any] = {}  # what was known of RTC and Unix time before each boot
         singles = True
         for seq in self._sectors():
             for _, decoder in walk(self.ring, seq, Decoder()):
                 self._last_ms[decoder.boot] = decoder.uptime_ms
+                self._knots.setdefault(decoder.boot, self.ring.passed)
                 singles = singles and is_single(decoder)
         self.precision = precision or ("single" if singles else "double")
         self.times = self._date()
@@ -137,15 +140,17 @@ class RingImage:
         return range(self.ring.tail_seq, self.ring.head_seq + 1)
 
     def _date(self) -> dict[int, list[tuple[int, int, int, int]]]:
-        """The times of each boot; one that met no gateway ended, as the device has it, where the next began."""
-        times = dict(self.ring.times)
-        after = max(times, default=0)
-        for boot in sorted(self._last_ms, reverse=True):
-            if boot not in times and after > boot:
-                times[boot] = [(0, unix_ms(times[after], 0) - self._last_ms[boot] - 1, 0, 1)]
-            if boot in times:
-                after = boot
-        return times
+        """The times of each boot; one that met no gateway is placed as the device would."""
+        ring = self.ring
+        run: list[list[Any]] = []
+        for boot in sorted(self._last_ms.keys() | ring.times.keys()):
+            ran_on = bool(run) and ran_on_between(ring, run[-1], boot)
+            run.append([boot, self._last_ms.get(boot, 0), ran_on])
+            if boot in ring.times:
+                knot = self._knots.get(run[0][0])
+                place(ring, run, 0, knot)
+                run = []
+        return dict(ring.times)
 
     def _points(self, seq: int) -> Iterator[Held]:
         make: Any = SingleDecoder if self.precision == "single" else Decoder

@@ -16,23 +16,31 @@ class Clocks:
 
     def __init__(self, config: BoardConfig) -> None:
         self._config = config
-        self._rate = 1.0 + config.drift_ppm / 1e6
+        self._rate = self._rtc_rate = 1.0 + config.drift_ppm / 1e6
         self.power_on(0)
 
     def power_on(self, now_us: int) -> None:
         self._since_us = now_us  # true time up to which the two below are counted
         self._uptime_us = 0.0
         self._rtc_us = 0.0
+        self._rtc_rate = self._rate
 
     def reset(self, now_us: int) -> None:
-        """Ticks start anew at every reset, the RTC goes on."""
+        """Ticks start anew at every reset, the RTC goes on, by the crystal again."""
         self._count(now_us)
         self._uptime_us = 0.0
+        self._rtc_rate = self._rate
+
+    def doze(self, now_us: int, us: int) -> int:
+        """Deep sleep begins: how long true time takes until the clock that is left has counted `us`."""
+        self._count(now_us)
+        self._rtc_rate = 1.0 + self._config.sleep_drift_ppm / 1e6
+        return int(us / self._rtc_rate + 0.999)
 
     def set_drift(self, now_us: int, drift_ppm: float) -> None:
         """From now on the crystal is so much too fast."""
         self._count(now_us)
-        self._rate = 1.0 + drift_ppm / 1e6
+        self._rate = self._rtc_rate = 1.0 + drift_ppm / 1e6
 
     def _count(self, now_us: int) -> None:
         self._uptime_us = self.uptime_us(now_us)
@@ -51,7 +59,7 @@ class Clocks:
 
     def rtc_us(self, now_us: int) -> int:
         """Microseconds since the board's epoch, as far as it knows."""
-        return int(self._rtc_us + (now_us - self._since_us) * self._rate)
+        return int(self._rtc_us + (now_us - self._since_us) * self._rtc_rate)
 
     def set_rtc_us(self, now_us: int, rtc_us: int) -> None:
         self._count(now_us)

@@ -24,7 +24,8 @@ RP2_PAGE_BYTES = 256
 class BoardConfig:
     """One board. Times in microseconds or ppm, sizes in bytes; defaults are those of a plain ESP32.
 
-    `ticks_start_ms` is where `ticks_ms` stands at a power-on, `drift_ppm` how much too fast its crystal runs.
+    `ticks_start_ms` is where `ticks_ms` stands at a power-on, `drift_ppm` how much too fast its crystal runs,
+    `sleep_drift_ppm` how much the clock that is left to it in deep sleep.
     `call_us` is what each call into the hardware costs in virtual time, so that a busy loop ends.
     """
 
@@ -35,6 +36,7 @@ class BoardConfig:
     ticks_period_ms: int = 1 << 30
     ticks_start_ms: int = 0
     drift_ppm: float = 0.0
+    sleep_drift_ppm: float = 0.0
     heap_bytes: int = 4 << 20
     call_us: int = 20
     i2c: dict[int, dict[str, int]] = field(default_factory=dict)

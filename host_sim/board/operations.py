@@ -79,6 +79,9 @@ class _Setup:
     def epoch_year(self) -> int:
         return self._board.config.epoch_year
 
+    def ticks_period_ms(self) -> int:
+        return self._board.config.ticks_period_ms
+
     def port(self) -> str:
         """What the module is called that only this kind of board has."""
         return self._board.config.port
@@ -103,7 +106,7 @@ class _Machine:
         if us is None:
             board.power_off()
         else:
-            board.reset(RESET_DEEPSLEEP, board.clocks.true_us(us))
+            board.reset(RESET_DEEPSLEEP, board.clocks.doze(board.now_us(), us))
 
     def watchdog(self, timeout_ms: int) -> None:
         self._board.feed(timeout_ms * 1000)

@@ -2,7 +2,7 @@
 
 from _board import call, operation
 
-_PERIOD = 1 << 30
+_PERIOD = call("setup.ticks_period_ms")
 _HALF = _PERIOD >> 1
 _epoch_year = call("setup.epoch_year")
 

@@ -37,7 +37,7 @@ def assemble(version, arguments):
     if json_max < 256:
         raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
     ring, commit_ms = make_ring(settings, given, page)
-    recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms)
+    recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms, ports.rtc_ms)
     outbox = Outbox(recorder, source, frame)
     link = make_link(outbox, recorder, settings, given, key, source, version)
     wifi = None

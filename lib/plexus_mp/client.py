@@ -14,12 +14,13 @@ from .ports import (
     stop_ticker,
     ticks_diff,
     ticks_ms,
-)
+)  # fmt: skip
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
 # A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
 _SECONDS_BELOW = 1_000_000_000_000
+_HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
 _STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 # How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
 _IDLE_TICKS = const(5)
@@ -182,7 +183,12 @@ class Plexus:
         for _ in range(8):
             if not self.tick():
                 break
-        period_ms = self._tick_ms * _IDLE_TICKS if self._link.idle else self._tick_ms
+        # While the answer that tells the time is awaited the timer is quicker: when it came is then known better.
+        period_ms = self._tick_ms
+        if self._link.hasty:
+            period_ms = min(_HASTY_MS, period_ms)
+        elif self._link.idle:
+            period_ms *= _IDLE_TICKS
         if period_ms != self._period_ms and not self._closed:
             self._period_ms = period_ms
             pace_ticker(self._ticker, self._on_timer, period_ms)
@@ -196,7 +202,8 @@ class Plexus:
             if left_ms <= 0:
                 return
             if not self.tick():
-                sleep_ms(min(left_ms, 20 if self._outbox.unsettled else 100))
+                pause_ms = 20 if self._outbox.unsettled else 100
+                sleep_ms(min(left_ms, _HASTY_MS if self._link.hasty else pause_ms))
 
     def flush_buffer(self, timeout_s=30):
         """Deliver all that waits now. True when nothing is left.

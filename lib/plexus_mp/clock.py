@@ -32,13 +32,15 @@ _KEEP = const(3)
 class Clock:
     """`at(ticks)` sets `s` and `ms`, the uptime. `segments` is this boot's mapping, empty before the first sync.
 
-    It stays the same list. A time before `floor_ms` cannot be right. `refused` counts times that cannot, `outliers`
+    It stays the same list. A time before `floor_ms` cannot be right; `ppb` is the drift that an earlier boot found.
+    `refused` counts times that cannot, `outliers`
     those that contradict the others, `syncs` the rest; `source` is where the last one came from. Readings of this boot
     up to the uptime `stored_ms` need no mapping any more.
     """
 
-    def __init__(self, floor_ms):
+    def __init__(self, floor_ms, ppb=0):
         self._floor_ms = floor_ms
+        self._ppb = ppb
         # Ticks, seconds and milliseconds; the one that is not in use is written, so that no interrupt finds half of it.
         self._anchors = ([ticks_ms(), 0, 0], [0, 0, 0])
         self._side = 0
@@ -149,7 +151,9 @@ class Clock:
     @property
     def drift_ppb(self):
         """Nanoseconds per second by which Unix time goes faster than the board's."""
-        return (self._rate_lo + self._rate_hi) // 2
+        if self._rate_hi - self._rate_lo < _DRIFT_MAX_PPB:
+            return (self._rate_lo + self._rate_hi) // 2
+        return max(self._rate_lo, min(self._ppb, self._rate_hi))
 
     @property
     def offset_ms(self):
@@ -165,7 +169,7 @@ class Clock:
         now = self.uptime_ms(ticks_ms())
         lo, hi = self._bounds(now)
         offset = unix_ms(self.segments, now) - now
-        return max(hi - offset, offset - lo)
+        return max(hi - offset, offset - lo) + 1  # ticks are whole milliseconds
 
     @property
     def stale(self):
@@ -184,7 +188,7 @@ class Clock:
     def _map(self, now, sent_ms):
         """Lead the mapping to the middle of what is known; True when that changes it."""
         target = now + (self._lo + self._hi) // 2
-        rate = self.drift_ppb if self._rate_hi - self._rate_lo < _DRIFT_MAX_PPB else 0
+        rate = self.drift_ppb
         if not self.segments or sent_ms < 0:
             self.segments[:] = [(0, target - now - now * rate // 1_000_000_000, rate, 0)]
             return True

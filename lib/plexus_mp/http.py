@@ -139,9 +139,11 @@ class Http:
         if self._state == _CONNECT and self._tcp.connected():
             self._state = _SEND
             self._since = ticks_ms()
-        if self._state == _SEND and self._write():
-            self._state = _STATUS
-            self.asked = self._since = ticks_ms()
+        if self._state == _SEND:
+            self.asked = ticks_ms()  # before the last byte goes: the answer is made later than that
+            if self._write():
+                self._state = _STATUS
+                self._since = ticks_ms()
         if self._state >= _STATUS:
             self._receive()
         if self._state == _DONE:

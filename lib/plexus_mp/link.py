@@ -29,6 +29,8 @@ _SOCKET_MS = const(60_000)
 _SOCKET_MAX_MS = const(3_600_000)
 # Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
 _EDGES_MAX = const(5)
+# For so long an answer is looked for often: one that takes longer tells the time badly anyway.
+_HASTE_MS = const(3_000)
 _SUCCESS = b'"success":true'
 _DROPPED = b'"dropped"'
 
@@ -66,6 +68,16 @@ class Link:
     def busy(self):
         """An answer is awaited."""
         return self._http.busy or (self.session is not None and self.session.open)
+
+    @property
+    def hasty(self):
+        """An answer that tells the time is awaited, and not for long yet: looking often tells when it came."""
+        asked = self._http
+        if not asked.busy:
+            asked = self.session
+            if asked is None or not asked.hasty:
+                return False
+        return ticks_diff(ticks_ms(), asked.asked) < _HASTE_MS
 
     @property
     def waiting(self):

@@ -19,21 +19,27 @@ HEADER_BYTES = const(32)
 PAYLOAD_AT = const(2)  # room that the caller leaves for the length
 UNKNOWN = const(0xFFFF)
 _SETTLED = const(0xC0)  # u16 sectors back, u16 offset, u16 points
-_TIMES = const(0xC1)  # u8 number of segments, then each of them
+_TIMES = const(
+    0xC1
+)  # u8 number of segments, 0x80 more if a knot follows them: u48 RTC and u48 Unix time in ms
+_BEGUN = const(0xC2)  # u32 boot, u48 RTC in ms at its uptime 0
 _SETTLED_BYTES = const(10)
+_BEGUN_BYTES = const(14)
 # From an uptime on: u8 1 if estimated, u32 boot, u48 uptime and u48 Unix time in ms, i32 ppb by which that goes faster.
 _SEGMENT = "<BIIHIHi"
 _SEGMENT_BYTES = const(21)
-# Bytes of a table with four of them: of the boot whose readings are on their way, and of this one.
-TIMES_MAX = const(89)
+_KNOT_BYTES = const(12)
+# Bytes of a table with four segments, of the boot whose readings are on their way and of this one, and a knot.
+TIMES_MAX = const(101)
 
 
 class Log:
     """The sectors on `dev`, programmed in units of `align` bytes, with commits of up to `commit_bytes` in all.
 
     `noise`: erased bytes read as anything (an encrypted partition). `times` maps boots to segments
-    `(uptime_ms, unix_ms, ppb, estimated)`, see clock.py. `bad` counts the times a sector could not be opened, read
-    or marked.
+    `(uptime_ms, unix_ms, ppb, estimated)`, see clock.py, `rtc` to what the real-time clock showed at their uptime 0, in
+    ms. A knot is (RTC, Unix time) of one moment: `passed` was read last, `knot` will be told. `bad` counts the times
+    a sector could not be opened, read or marked.
     """
 
     def __init__(self, dev, commit_bytes, align, noise):
@@ -62,6 +68,9 @@ class Log:
         self.boot = 1
         self.times = {}
         self._learned = {}  # where in the ring that was read
+        self.rtc = {}
+        self.passed = self.knot = None
+        self._knotted = (0, 0)  # where that was read
         self._flying = 0  # the boot whose readings are on their way
         self.damaged = False  # `read` has passed something unreadable on its way
         self._window_seq = self._window_off = self._window_bytes = 0
@@ -115,7 +124,9 @@ class Log:
         if first == _SETTLED:
             n = _SETTLED_BYTES - 1 - CRC_BYTES
         elif first == _TIMES:
-            n = 1 + buf[at + 1] * _SEGMENT_BYTES
+            n = 1 + _table_bytes(buf[at + 1])
+        elif first == _BEGUN:
+            n = _BEGUN_BYTES - 1 - CRC_BYTES
         elif first < 0x80:
             n = first
         else:
@@ -123,7 +134,7 @@ class Log:
             start += 1
         total = start - at + n + CRC_BYTES
         self.next_off = off + self._up(total)
-        if not n or first > _TIMES or total > end - off or total > len(buf):
+        if not n or first > _BEGUN or total > end - off or total > len(buf):
             return 0
         start -= at
         at = self._load(seq, off, end, total)
@@ -134,6 +145,9 @@ class Log:
             return n
         if first == _TIMES:
             self._learn(seq, off, at)
+        elif first == _BEGUN:
+            boot, low, high = unpack_from("<IIH", buf, at + 1)
+            self.rtc[boot] = high << 32 | low
         else:
             back, off, n = unpack_from("<HHH", buf, at + 1)
             if (seq - back, off) > (self.settled_seq, self.settled_off):
@@ -192,7 +206,15 @@ class Log:
     def _learn(self, seq, off, at):
         """Take over the table at `at` of `buf`, unless a later one told about its boots."""
         news = {}
-        for i in range(self.buf[at + 1]):
+        count = self.buf[at + 1]
+        if count & 0x80:
+            at_knot = at + 2 + (count & 0x7F) * _SEGMENT_BYTES
+            low, high, unix, unix_high = unpack_from("<IHIH", self.buf, at_knot)
+            self.passed = (high << 32 | low, unix_high << 32 | unix)
+            if (seq, off) >= self._knotted:
+                self.knot = self.passed
+                self._knotted = (seq, off)
+        for i in range(count & 0x7F):
             told = unpack_from(_SEGMENT, self.buf, at + 2 + i * _SEGMENT_BYTES)
             flag, boot, low, high, unix, unix_high, ppb = told
             news.setdefault(boot, []).append((high << 32 | low, unix_high << 32 | unix, ppb, flag))
@@ -227,6 +249,13 @@ class Log:
         pack_into("<BHHH", self._mark, 0, _SETTLED, self.head_seq - seq, off, self.settled_points)
         seal(self.head_seq & 0xFFFFFF, self._mark, 0, _SETTLED_BYTES - CRC_BYTES)
 
+    def _put_begun(self, rtc_ms):
+        """The mark that a boot's first record comes behind; as long as needed."""
+        mark = bytearray(b"\xff" * self._up(_BEGUN_BYTES))
+        pack_into("<BIIH", mark, 0, _BEGUN, self.boot, rtc_ms & 0xFFFFFFFF, rtc_ms >> 32)
+        seal(self.head_seq & 0xFFFFFF, mark, 0, _BEGUN_BYTES - CRC_BYTES)
+        return mark
+
     def _put_times(self):
         """Headers and table as a sector begins with them."""
         boots = (self.boot,) if self._flying == self.boot else (self._flying, self.boot)
@@ -237,6 +266,10 @@ class Log:
                     _SEGMENT, flag, boot, low & 0xFFFFFFFF, low >> 32, unix & 0xFFFFFFFF, unix >> 32, ppb
                 )
         n = len(table) // _SEGMENT_BYTES
+        if self.knot:
+            n |= 0x80
+            rtc, unix = self.knot
+            table += pack("<IHIH", rtc & 0xFFFFFFFF, rtc >> 32, unix & 0xFFFFFFFF, unix >> 32)
         at = self.first + 2
         opening = bytearray(b"\xff" * (self.first + (n and self._up(2 + len(table) + CRC_BYTES))))
         if n:
@@ -248,5 +281,10 @@ class Log:
     def _seal_times(self, seq):
         opening = self._opening
         if len(opening) > self.first:
-            end = self.first + 2 + opening[self.first + 1] * _SEGMENT_BYTES
+            end = self.first + 2 + _table_bytes(opening[self.first + 1])
             seal(seq & 0xFFFFFF, opening, self.first, end)
+
+
+def _table_bytes(count):
+    """How long a table is behind the byte that counts its segments."""
+    return (count & 0x7F) * _SEGMENT_BYTES + (_KNOT_BYTES if count & 0x80 else 0)

@@ -51,6 +51,8 @@ class Outbox:
         self._first = self._number = 0  # the first point of the frame, and the one at hand
         self._loaded = False  # within the commit there
         self._last_ms = -1
+        self._survey = None
+        self._surveyed = 0  # the boot whose times are being looked for
         self._boot = 0  # whose points the frames hold
         self.sent_ms = -1  # up to this uptime of this boot readings may be on their way
 
@@ -68,6 +70,11 @@ class Outbox:
     def unsettled(self):
         """Points that `next_frame` can take from."""
         return self._ring.left + self._ring.orphaned
+
+    @property
+    def surveying(self):
+        """The oldest points cannot be dated yet: `next_frame` will, called again and again."""
+        return self._surveyed > 0
 
     @property
     def handed(self):
@@ -182,6 +189,8 @@ class Outbox:
         self._decoder_seq = 0
         while True:
             n = self._next_commit()
+            if n < 0:
+                break
             if not n:
                 if self._number > self._first or self._flight:
                     break
@@ -269,14 +278,16 @@ class Outbox:
         return n
 
     def _next_commit(self):
-        """Load the commit where the decoder stands, or go on within it; 0 at the sector's end."""
+        """Load the commit where the decoder stands, or go on within it; 0 at the sector's end, -1: not yet dated."""
         ring, decoder = self._ring, self._decoder
         if self._loaded:
             n = ring.read(self._seq, self._decoder_off)
             decoder.moved(ring.buf, ring.at)
         else:
             n = self._load()
-        if n and decoder.more and self._date():
+        while n and decoder.more and self._date():
+            if self._surveyed:
+                return -1  # not yet
             ring.read(self._seq, self._decoder_off)
             decoder.moved(ring.buf, ring.at)
         return n
@@ -317,13 +328,19 @@ class Outbox:
         return True
 
     def _date(self):
-        """Tell the decoder the times of its commit's boot; True when the ring had to be read for that."""
+        """Tell the decoder the times of its commit's boot; True when the ring had to be read for that instead."""
         ring, decoder = self._ring, self._decoder
         boot = decoder.boot
-        surveyed = boot not in ring.times
-        if surveyed:
-            from .survey import date
+        if boot in ring.times:
+            decoder.segments = ring.times[boot]
+            return False
+        if self._surveyed != boot:
+            from .survey import survey
 
-            date(ring, boot, self._seq)
-        decoder.segments = ring.times[boot]
-        return surveyed
+            self._survey = survey(ring, boot, self._seq)
+            self._surveyed = boot
+        for _ in self._survey:
+            break
+        else:
+            self._surveyed = 0
+        return True

@@ -23,12 +23,20 @@ class Recorder:
     `commit_ms` 0: each call commits, and what it recorded is durable when it returns. Else a page is committed
     when it is full or so old; `pending` points are in RAM until then. `accepted` counts points, `refused` those
     that arrived nested and found all slots taken or fit into no page, `faults` writes that failed and were
-    done elsewhere.
+    done elsewhere. `rtc_ms()`, if given, is the real-time clock, which runs on while the board sleeps deeply.
     """
 
-    def __init__(self, ring, page_bytes, json_max, source_json=b"", commit_ms=0):
+    def __init__(self, ring, page_bytes, json_max, source_json=b"", commit_ms=0, rtc_ms=None):
         self.ring = ring
-        self.clock = Clock(UNIX_MS)
+        ppb = 0
+        for boot in sorted(ring.times):
+            if not ring.times[boot][-1][3]:
+                ppb = ring.times[boot][-1][2]
+        self.clock = Clock(UNIX_MS, ppb)
+        self._rtc_ms = None if ring.volatile else rtc_ms
+        self._begun_ms = -1
+        if self._rtc_ms:
+            self._begun_ms = ring.rtc[ring.boot] = self._rtc_ms()
         ring.times[ring.boot] = self.clock.segments
         self.guard = Guard()
         self.accepted = 0
@@ -155,6 +163,8 @@ class Recorder:
         untold = ring.untold
         ring.untold = True  # interrupted, it is told before the next reading is dated
         if clock.hear(*answer):
+            if self._rtc_ms:
+                ring.meet(self._rtc_ms(), self.now_ms())
             self.tell()
         else:
             ring.untold = untold
@@ -236,6 +246,9 @@ class Recorder:
 
     def _begin(self, ticks, tag):
         encoder = self._encoder
+        if self._begun_ms >= 0:
+            self.ring.begin(self._begun_ms)
+            self._begun_ms = -1
         if self._doubt:
             self._recover()
         elif self._seq != self.ring.head_seq:

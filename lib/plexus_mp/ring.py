@@ -278,14 +278,29 @@ class Ring(Log):
         self._learned[boot] = (self.head_seq + 1, 0)
         self.times[boot] = [(0, unix_ms, 0, 1)]
 
+    def meet(self, rtc_ms, unix_ms):
+        """The real-time clock shows `rtc_ms` now, at `unix_ms`: `tell` will tell that too."""
+        self.knot = (rtc_ms, unix_ms)
+        self._knotted = (self.head_seq + 1, 0)
+
     def fly(self, boot):
         """Readings of `boot` are to be sent, and none of another are on their way: its times stay at hand."""
         if boot != self._flying:
-            for earlier in [known for known in self.times if known < boot]:
-                del self.times[earlier]
+            for told in (self.times, self.rtc):
+                for earlier in [known for known in told if known < boot]:
+                    del told[earlier]
             if self.times[boot][0][3]:  # what a boot knew itself stands in its last sector
                 self.untold = True
             self._flying = boot
+
+    def begin(self, rtc_ms):
+        """Tell what the real-time clock showed at this boot's uptime 0. Before its first record.
+
+        Blocks for one program, rarely one erase; in files always for one. Can be called again as `tell` can.
+        """
+        if self.room() < len(self._mark):
+            self.turn()
+        self._append_mark(self._put_begun(rtc_ms))
 
     def carry(self):
         """Sectors begin with the times of the boot whose readings were on their way: an earlier boot has told them."""

@@ -50,7 +50,7 @@ class Session:
         self._beat = beat
         self._state = _CLOSED
         self._tail = bytearray(b'"type":"telemetry","seq":          ')
-        self._seq = self._acked = 0
+        self._seq = self._acked = self.asked = 0
         self.on_message = None
 
     @property
@@ -60,6 +60,11 @@ class Session:
     @property
     def up(self):
         return self._state == _UP
+
+    @property
+    def hasty(self):
+        """The answer that tells the time is awaited."""
+        return self._state == _AUTHENTICATING
 
     @property
     def _stored(self):
@@ -89,12 +94,12 @@ class Session:
             return True
         if self._state == _OPENING:
             if ws.ready:
+                self.asked = self._since = ticks_ms()  # before: the answer is made later than that
                 self._say(self._hello)
-                self._asked = self._since = ticks_ms()
                 self._state = _AUTHENTICATING
                 return True
         elif self._state == _AUTHENTICATING:
-            if ticks_diff(ticks_ms(), self._asked) > _AUTH_MS:
+            if ticks_diff(ticks_ms(), self.asked) > _AUTH_MS:
                 raise OSError(110, "no answer to device_auth")
         else:
             return self._release() or self._deliver()
@@ -198,7 +203,7 @@ class Session:
         if time_ms is not None:
             if type(time_ms) is not int:
                 time_ms = 0  # no time, as one that cannot be right
-            self._link.hear_time(time_ms, time_ms + 1, self._asked, ticks_ms(), "ws")
+            self._link.hear_time(time_ms, time_ms + 1, self.asked, ticks_ms(), "ws")
         if message.get("acks") is not True:
             raise Refused("the gateway acknowledges nothing over WebSocket", False)
         self._state = _UP

@@ -79,7 +79,7 @@ class Device:
 
     def __init__(
         self, ticks, ring=4096, sector=1024, page=256, frame=1024, blocks=None, align=1, commit_ms=0, synced=True,
-        source=SOURCE,
+        source=SOURCE, rtc_ms=None,
     ):  # fmt: skip
         self.ticks = ticks
         self.blocks = blocks or RamBlocks(ring, sector)
@@ -87,7 +87,7 @@ class Device:
         if not self.ring.volatile:
             mount(self.ring)
         stored = b"" if self.ring.volatile else source
-        self.recorder = Recorder(self.ring, page, Outbox.json_max(source, frame), stored, commit_ms)
+        self.recorder = Recorder(self.ring, page, Outbox.json_max(source, frame), stored, commit_ms, rtc_ms)
         self.outbox = Outbox(self.recorder, source, frame)
         if synced:
             self.sync()
@@ -106,6 +106,13 @@ class Device:
     def batch(self, points, tags=None, stamp_ms=None):
         return self.recorder.send_batch(points, tags, stamp_ms, int)
 
+    def next_frame(self):
+        """As the outbox's, however many calls it takes to date the points."""
+        while not self.outbox.next_frame():
+            if not self.outbox.surveying:
+                return 0
+        return self.outbox.points
+
     def frame_bytes(self):
         return bytes(self.outbox.view[HEADROOM : self.outbox.close(b'"source_id":' + self.outbox.source)])
 
@@ -113,7 +120,7 @@ class Device:
         """All points that wait, as a gateway that accepts everything sees them."""
         found = []
         while True:
-            if not self.outbox.next_frame():
+            if not self.next_frame():
                 return found
             found += parse_frame(self.frame_bytes())
             assert self.outbox.release()

@@ -214,7 +214,7 @@ def test_what_was_dated_once_keeps_its_date():
         for _ in range(4):
             ticks.advance(3_600_000)
             device.outbox.take_back()
-            assert device.outbox.next_frame()
+            assert device.next_frame()
             frames.append(device.frame_bytes())
             device = fakes.Device(ticks, 0, 0, 128, 1024, blocks)
         assert len(set(frames)) == 1 and b'"clock":"estimated"' in frames[0]
@@ -233,7 +233,7 @@ def test_readings_keep_their_source():
                     assert device.send("n", boot * 5 + i)
                 device.recorder.upkeep(True)
             seen = []
-            while device.outbox.next_frame():
+            while device.next_frame():
                 body = fakes.frame_body(device.frame_bytes())
                 seen += [(body["source_id"], point["value"]) for point in body["points"]]
                 assert device.outbox.release()

@@ -22,7 +22,7 @@ def _record(device, g, count):
 
 
 def _frame(device):
-    assert device.outbox.next_frame()
+    assert device.next_frame()
     return [(p["metric"], p["value"], p["timestamp"]) for p in fakes.parse_frame(device.frame_bytes())]
 
 

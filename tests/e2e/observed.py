@@ -6,7 +6,7 @@ import json
 import time
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -244,14 +244,19 @@ class ObservedVm(CPythonVm):
         setattr(cls, method, timed)
 
     def _time_dating(self, module: Any) -> None:
-        original, watch, board = module.date, self._watch, self._board
+        original, watch, board = module.survey, self._watch, self._board
 
-        def date(*arguments: Any) -> None:
-            start_us, before = board.now_us(), watch.unsliced_us
-            original(*arguments)
-            watch.dated(board.now_us() - start_us, before)
+        def survey(*arguments: Any) -> Iterator[None]:
+            slices = original(*arguments)
+            while True:
+                start_us, before = board.now_us(), watch.unsliced_us
+                more = next(slices, slices) is None
+                watch.dated(board.now_us() - start_us, before)
+                if not more:
+                    return
+                yield
 
-        module.date = date
+        module.survey = survey
 
     def _tap(self, cls: type, method: str, text_of: Callable[..., bytes]) -> None:
         original, watch = getattr(cls, method), self._watch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from plexus_mp.outbox import HEADROOM
@@ -39,6 +40,7 @@ def boot(
     commit_ms: int = 0,
     source: str = "test-1",
     synced: bool = True,
+    rtc_ms: Callable[[], int] | None = None,
 ) -> fakes.Device:
     """A boot on the block device `device`; its first tick was at fakes.UNIX_MS."""
     name = json.dumps(source).encode()
@@ -51,13 +53,14 @@ def boot(
         commit_ms=commit_ms,
         synced=synced,
         source=name,
+        rtc_ms=rtc_ms,
     )
 
 
 def drain(device: fakes.Device) -> list[tuple[str, str]]:
     """(source_id, the point's JSON) of all that waits, as a gateway that stores everything gets it."""
     found = []
-    while device.outbox.next_frame():
+    while device.next_frame():
         outbox = device.outbox
         end = outbox.close(b'"source_id":' + outbox.source)
         body = json.loads(bytes(outbox.view[HEADROOM:end]))

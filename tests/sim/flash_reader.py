@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 HEADER = struct.Struct("<2sBHIIIHHHHHH")
 HEADER_BYTES = HEADER.size + 3
-MARKS = {0xC0: struct.Struct("<BHHH")}
+MARKS = {0xC0: struct.Struct("<BHHH"), 0xC2: struct.Struct("<BIIH")}
 TIMES = 0xC1
+BEGUN = 0xC2
+KNOT = struct.Struct("<IHIH")
 SEGMENT = struct.Struct("<BIIHIHi")
 UNKNOWN = 0xFFFF
 
@@ -58,6 +60,8 @@ class Image:
 
     points: list[Point] = field(default_factory=list)
     times: dict[int, list[Segment]] = field(default_factory=dict)  # of each boot
+    rtc: dict[int, int] = field(default_factory=dict)  # at uptime 0 of each boot
+    knot: tuple[int, int] | None = None  # RTC and Unix time of one moment, the last that was told
     head: int = 0
     tail: int = 1
     settled: tuple[int, int] = (1, 0)
@@ -141,13 +145,14 @@ class Reader:
         if first in MARKS:
             n = MARKS[first].size - 1
         elif first == TIMES:
-            n = 1 + sector[at + 1] * SEGMENT.size
+            count = sector[at + 1]
+            n = 1 + (count & 0x7F) * SEGMENT.size + (count >> 7) * KNOT.size
         elif first < 0x80:
             n = first
         else:
             n, begin = (first & 0x3F) << 8 | sector[at + 1], at + 2
         crc_at = begin + n
-        if not n or first > TIMES or crc_at + 3 > end or crc_at + 3 - at > self._longest:
+        if not n or first > BEGUN or crc_at + 3 > end or crc_at + 3 - at > self._longest:
             return None
         if int.from_bytes(sector[crc_at : crc_at + 3], "big") != crc24(seq, sector[at:crc_at]):
             return None
@@ -177,10 +182,18 @@ class Reader:
     def _take_mark(self, seq: int, kind: int, data: bytes) -> None:
         if kind == TIMES:
             news: dict[int, list[Segment]] = {}
-            for flag, boot, low, high, unix, unix_high, ppb in SEGMENT.iter_unpack(data[1:]):
+            for flag, boot, low, high, unix, unix_high, ppb in SEGMENT.iter_unpack(
+                data[1 : 1 + (data[0] & 0x7F) * SEGMENT.size]
+            ):
                 segment = Segment(high << 32 | low, unix_high << 32 | unix, ppb, bool(flag))
                 news.setdefault(boot, []).append(segment)
             self.image.times.update(news)
+            if data[0] & 0x80:
+                low, high, unix, unix_high = KNOT.unpack(data[-KNOT.size :])
+                self.image.knot = (high << 32 | low, unix_high << 32 | unix)
+        elif kind == BEGUN:
+            boot, low, high = MARKS[kind].unpack(bytes([kind]) + data)[1:]
+            self.image.rtc[boot] = high << 32 | low
         elif seq == self.image.head:
             back, offset, _ = MARKS[kind].unpack(bytes([kind]) + data)[1:]
             self.image.settled = max(self.image.settled, (seq - back, offset))

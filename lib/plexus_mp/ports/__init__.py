@@ -3,6 +3,7 @@
 Every other file imports from here and tests no platform itself. A port gives:
 
 `ticks_ms()`, `ticks_add(a, ms)`, `ticks_diff(a, b)`  milliseconds that wrap
+`rtc_ms()`                         the real-time clock, which runs on in deep sleep
 `Tcp`                              one non-blocking TCP connection
 `load_tls()`                       the module `ports/*_tls.py` of the port
 `station(hostname, country)`       the Wi-Fi interface, or None
