@@ -14,7 +14,7 @@ from .ports import (
     stop_ticker,
     ticks_diff,
     ticks_ms,
-)  # fmt: skip
+)
 
 VERSION = "0.1.0"
 _CLASSES = {None: None, "metric": METRIC, "event": EVENT}
