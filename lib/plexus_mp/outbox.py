@@ -11,7 +11,7 @@ from .ports import const
 # In front of the JSON: room for the frame header of a WebSocket (RFC 6455 §5.2).
 HEADROOM = const(14)
 _HEAD = b'{"points":['
-_TAIL_MAX = const(48)  # or the source_id
+_TAIL_MAX = const(48)  # or the source_id; no less than what `Decoder.write` spills
 
 
 class Outbox:
@@ -283,38 +283,44 @@ class Outbox:
 
     def _take_points(self):
         """Write points of the commit into the frame; True when it has no more."""
-        decoder = self._decoder
+        decoder, frame = self._decoder, self.frame
+        source = decoder.source
+        known = source is not None or self._ring.volatile
+        source = source or self.own_source
+        end = self._head + self.json_max(source, len(frame))
+        s = ms = -1
         while decoder.more:
             if self._number not in self._poison:
-                source = decoder.source
-                if source is None:
-                    if not self._ring.volatile:  # nobody knows whose it is: what told it was damaged, twice
-                        self._poison.append(self._number)
-                        self.rejected += 1
-                        continue
-                    source = self.own_source
+                if not known:  # nobody knows whose it is: what told it was damaged, twice
+                    self._reject()
+                    continue
                 if self.points and (source != self.source or self.points == self._limit):
-                    return False
-                self.source = source
-                at = self._at + 1 if self.points else self._at
-                end = self._head + self.json_max(source, len(self.frame))
-                at = decoder.write(self.frame, at, end)
+                    break
+                at = decoder.write(frame, self._at + (self.points > 0), end)
                 if at:
                     if self.points:
-                        self.frame[self._at] = 44  # ','
+                        frame[self._at] = 44  # ','
+                    self.source = source
                     self._at = at
                     self.points += 1
-                    if decoder.boot == self._ring.boot:
-                        self._last_ms = self.sent_ms = max(self.sent_ms, decoder.uptime_ms)
+                    s = decoder.s
+                    ms = decoder.ms
                 elif self.points:
-                    return False
+                    break
                 else:  # from a time when frames were larger
-                    self._poison.append(self._number)
-                    self.rejected += 1
+                    self._reject()
             self._number += 1
             self._decoder_done += 1
             decoder.advance()
-        return True
+        if s >= 0 and decoder.boot == self._ring.boot:
+            self._last_ms = s * 1000 + ms
+            self.sent_ms = max(self.sent_ms, self._last_ms)
+        return not decoder.more
+
+    def _reject(self):
+        """The point at hand can never be sent."""
+        self._poison.append(self._number)
+        self.rejected += 1
 
     def _date(self):
         """Tell the decoder the times of its commit's boot; True when the ring had to be read for that."""
