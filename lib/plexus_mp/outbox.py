@@ -169,8 +169,8 @@ class Outbox:
         self._start = end
         if not end[2]:  # after a reboot a commit is sent from its beginning
             self._recorder.clock.stored_ms = end[4]
-        # After a split some of those left out lie behind the frame.
-        self._poison = [number for number in self._poison if number >= end[3]]
+        if self._poison:  # after a split some of those left out lie behind the frame
+            self._poison = [number for number in self._poison if number >= end[3]]
 
     def _build(self):
         """From where the last frame ended, as far as there is room, within the sector."""
@@ -207,7 +207,7 @@ class Outbox:
             self._decoder_done = 0
         self._decoder_seq = self._seq
         if self._number > self._first:
-            self._skipped = sorted(self._poison)
+            self._skipped = sorted(self._poison) if self._poison else ()
             ring.claim(self._seq, self._number - self._start[3])
             self._end = (self._seq, self._decoder_off, self._decoder_done, self._number, self._last_ms)
 
@@ -240,7 +240,7 @@ class Outbox:
             ring.dropped += lost
             self._start = (ring.tail_seq, ring.first, 0, 0, -1)
         seq, off, done, number, self._last_ms = self._flight[-1][0] if self._flight else self._start
-        if (self._decoder_seq, self._decoder_off, self._decoder_done) != (seq, off, done):
+        if self._decoder_seq != seq or self._decoder_off != off or self._decoder_done != done:
             self._replay(seq, off, done)
         self._first = self._number = number
         return True
