@@ -32,11 +32,13 @@ _BILLION = const(1_000_000_000)
 
 
 class _Series:
-    def __init__(self, head, tail):
-        self.head = head
-        self.size = "%ds" % len(head)
-        self.tail = tail
-        self.int_key = -1
+    def __init__(self, cls, told, names):
+        self.cls = cls
+        self.told = told  # metric and tags as the ring has them
+        self.head = _CLASSES[cls] + told[:names] + b',"value":'
+        self.size = "%ds" % len(self.head)
+        self.tail = b',"tags":' + told[names:] + b"}" if names < len(told) else b""
+        self.sector = self.int_key = -1
         self.int = 0
         self.lo = self.hi = 0  # halves of the last float32
 
@@ -64,13 +66,16 @@ class Decoder:
         self._numbers = bytearray(_SHAPE_MAX)  # series and kinds of the last record's points
         self._kinds = bytearray(_SHAPE_MAX)
         self._single = array("f", (0,))
+        self._series = {}  # also those of other sectors, which may be told again
+        self._lost = _Series(0, b"", 0)
+        self._sector = 0
         self._digits = _Digits()
         self._time = bytearray(b',"timestamp":' + bytes(13 + 24))
         self.reset()
 
     def reset(self):
         """The next commit is the first of its sector."""
-        self._series = {}
+        self._sector += 1
         self._n = 0  # points of the record so far
         self._key = 0
         self._sure = False  # a keyframe was seen, and nothing was damaged since
@@ -141,7 +146,7 @@ class Decoder:
             if boot != self.boot:  # it tells its source and series itself
                 self.boot = boot
                 self.source = None
-                self._series = {}
+                self._sector += 1
             self.s, self.ms = unpack_from("<IH", self._buf, self._at)
             self._at += 6
             self._step = 0
@@ -195,14 +200,14 @@ class Decoder:
             if n < _SHAPE_MAX:
                 self._n = n + 1
             now = self._series.get(number)
-            if now is None:  # its definition was lost, twice
-                now = self._series[number] = _Series(b"", None)
+            if now is None or now.sector != self._sector:  # its definition was lost, twice
+                now = self._lost
             self._now = now
             self._kind = kind
             self._take_value(now, kind)
             if self._ends and not self._left:
                 self._left = -1
-            if now.tail is not None:
+            if now is not self._lost:
                 self.more = True
                 return
         self.more = False
@@ -214,13 +219,15 @@ class Decoder:
         elif first == _SERIES:
             number, cls, names, tags = unpack_from("<BBHH", self._buf, at)
             at += 6
-            head = _CLASSES[cls] + bytes(self._buf[at : at + names]) + b',"value":'
-            at += names
-            tail = b',"tags":' + bytes(self._buf[at : at + tags]) + b"}" if tags else b""
-            at += tags
+            n = names + tags
             known = self._series.get(number)
-            if known is None or known.head != head or known.tail != tail:
-                self._series[number] = _Series(head, tail)
+            same = known is not None and known.cls == cls and len(known.told) == n
+            if not same or self._buf.find(known.told, at, at + n) < 0:
+                known = self._series[number] = _Series(cls, bytes(self._buf[at : at + n]), names)
+            at += n
+            if known.sector != self._sector:
+                known.sector = self._sector
+                known.int_key = -1
         elif first == _SOURCE:
             n = unpack_from("<H", self._buf, at)[0]
             at += 2 + n
