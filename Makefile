@@ -1,6 +1,7 @@
 # make demo    a simulated ESP32 with a BME280, a gateway, and its page
 # make test    every test
 # make soak    the long sweeps
+# make bench   the tables of docs/benchmarks.md
 PYTHON ?= python3
 VM ?= micropython
 SECONDS ?=
@@ -32,6 +33,8 @@ soak:
 bench:
 	@$(PYTHON) tools/bootstrap.py demo
 	@$(RUN) tools/bench.py
+	@$(RUN) tools/bench_send.py
+	@$(RUN) tools/bench_drain.py
 
 size:
 	@$(PYTHON) tools/bootstrap.py test

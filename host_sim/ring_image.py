@@ -72,12 +72,12 @@ def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ra
 class SingleDecoder(Decoder):
     """Prints float32 as a board does that has no other floats: in as few digits as tell it from its neighbours."""
 
-    def _value(self) -> bytes:
-        text: bytes = Decoder._value(self)
-        return shortest(float(text)) if self._kind in _FLOATS_32 else text
+    def _number(self) -> float:
+        value: float = Decoder._number(self)
+        return shortest(value) if self._kind in _FLOATS_32 else value
 
 
-def shortest(value: float) -> bytes:
+def shortest(value: float) -> float:
     """The double with the fewest digits that is `value` when it is rounded to float32."""
     for digits in range(6, 9):
         text = f"{value:.{digits}g}"
@@ -85,7 +85,7 @@ def shortest(value: float) -> bytes:
             break
     else:
         text = f"{value:.9g}"
-    return repr(float(text)).encode()
+    return float(text)
 
 
 def single(value: float) -> float:
@@ -100,7 +100,7 @@ def is_single(decoder: Any) -> bool:
     """Whether a board without doubles could have had the value that `decoder` stands on."""
     if decoder._kind != _FLOAT64:
         return True
-    value = float(decoder._value())
+    value = float(decoder._number())
     return single(value) == value
 
 

@@ -1,8 +1,13 @@
-"""Records as JSON, written into a given buffer. What a record looks like: docs/flash-format.md."""
+"""Records as JSON, written into a given buffer. What a record looks like: docs/flash-format.md.
 
+A number of most series makes no other garbage than itself: it is printed where it belongs, and the digits of a time
+are changed in place.
+"""
+
+from array import array
+from io import IOBase
 from struct import pack_into, unpack_from
 
-from .clock import unix_ms
 from .ports import const
 
 # As in points.py.
@@ -21,15 +26,32 @@ _LATER = const(0xE0)
 _SHAPE_MAX = const(6)
 
 _CLASSES = (b'{"class":"metric","metric":', b'{"class":"event","metric":')
+_STAMP_AT = const(13)  # digits behind `,"timestamp":`
+_MILLION = const(1_000_000)
+_BILLION = const(1_000_000_000)
 
 
 class _Series:
-    def __init__(self, head, tail):
-        self.head = head
-        self.tail = tail
-        self.int_key = -1
+    def __init__(self, cls, told, names):
+        self.cls = cls
+        self.told = told  # metric and tags as the ring has them
+        self.head = _CLASSES[cls] + told[:names] + b',"value":'
+        self.size = "%ds" % len(self.head)
+        self.tail = b',"tags":' + told[names:] + b"}" if names < len(told) else b""
+        self.sector = self.int_key = -1
         self.int = 0
-        self.bits = bytearray(4)  # of the last float32
+        self.lo = self.hi = 0  # halves of the last float32
+
+
+class _Digits(IOBase):
+    """A stream that lets `print` write into `out` at `at`: no number becomes a string first."""
+
+    def write(self, text):
+        if isinstance(text, str):  # CPython's print knows no bytes
+            text = text.encode()
+        pack_into("24s", self.out, self.at, text)  # the longest number, -2.2250738585072014e-308
+        self.at += len(text)
+        return len(text)
 
 
 class Decoder:
@@ -41,19 +63,34 @@ class Decoder:
 
     def __init__(self):
         self.segments = [(0, 0, 0, 0)]  # how uptime maps to Unix time, see clock.py
+        self._numbers = bytearray(_SHAPE_MAX)  # series and kinds of the last record's points
+        self._kinds = bytearray(_SHAPE_MAX)
+        self._single = array("f", (0,))
+        self._series = {}  # also those of other sectors, which may be told again
+        self._lost = _Series(0, b"", 0)
+        self._sector = 0
+        self._digits = _Digits()
+        self._time = bytearray(b',"timestamp":' + bytes(13 + 24))
         self.reset()
 
     def reset(self):
         """The next commit is the first of its sector."""
-        self._series = {}
-        self._shape = []
+        self._sector += 1
+        self._n = 0  # points of the record so far
         self._key = 0
         self._sure = False  # a keyframe was seen, and nothing was damaged since
         self._step = 0
-        self.uptime_ms = 0
+        self.s = self.ms = 0
+        self._newest = None  # the last segment when a record was dated
+        self._dated_s = self._dated_ms = 0
+        self._shown = -1
         self.boot = 0
         self.source = None
         self.more = False
+
+    @property
+    def uptime_ms(self):
+        return self.s * 1000 + self.ms
 
     def load(self, buf, at, n, damaged):
         """Stand on the first point of the commit in `buf[at:at + n]`, which stays there until `more` is False.
@@ -109,22 +146,26 @@ class Decoder:
             if boot != self.boot:  # it tells its source and series itself
                 self.boot = boot
                 self.source = None
-                self._series = {}
-            s, ms = unpack_from("<IH", self._buf, self._at)
+                self._sector += 1
+            self.s, self.ms = unpack_from("<IH", self._buf, self._at)
             self._at += 6
-            self.uptime_ms = s * 1000 + ms
             self._step = 0
             self._key += 1
-            self._shape = []
+            self._n = 0
         elif self._sure:
-            self._step = (
-                self._varint() if step == 30 else self._step + (step >> 1 if not step & 1 else ~(step >> 1))
-            )
-            self.uptime_ms += self._step
+            if step == 30:
+                self._step = self._varint()
+            else:
+                self._step += ~(step >> 1) if step & 1 else step >> 1
+            ms = self.ms + self._step
+            if ms > 999:
+                self.s += ms // 1000
+                ms %= 1000
+            self.ms = ms
+        self._told = False
         self._ends = alike == 7
-        self._left = len(self._shape) if alike == 7 else alike
-        self._like = self._shape
-        self._shape = []
+        self._left = self._n if alike == 7 else alike
+        self._n = 0
         return self._sure
 
     def advance(self):
@@ -134,8 +175,10 @@ class Decoder:
         while self._at < self._end:
             if self._left < 0 and not self._record():
                 break
+            n = self._n
             if self._left:
-                number, kind = self._like[len(self._shape)]
+                number = self._numbers[n]
+                kind = self._kinds[n]
                 self._left -= 1
             else:
                 if self._ends:
@@ -151,16 +194,20 @@ class Decoder:
                 if number == 15:
                     number = self._buf[self._at]
                     self._at += 1
-            if len(self._shape) < _SHAPE_MAX:
-                self._shape.append((number, _DELTA if kind == _FLOAT32 else kind))
-            self._now = self._series.get(number)
-            if self._now is None:  # its definition was lost, twice
-                self._now = self._series[number] = _Series(None, None)
+                if n < _SHAPE_MAX:
+                    self._numbers[n] = number
+                    self._kinds[n] = kind if kind != _FLOAT32 else _DELTA
+            if n < _SHAPE_MAX:
+                self._n = n + 1
+            now = self._series.get(number)
+            if now is None or now.sector != self._sector:  # its definition was lost, twice
+                now = self._lost
+            self._now = now
             self._kind = kind
-            self._take_value(self._now, kind)
+            self._take_value(now, kind)
             if self._ends and not self._left:
                 self._left = -1
-            if self._now.head is not None:
+            if now is not self._lost:
                 self.more = True
                 return
         self.more = False
@@ -172,13 +219,15 @@ class Decoder:
         elif first == _SERIES:
             number, cls, names, tags = unpack_from("<BBHH", self._buf, at)
             at += 6
-            head = _CLASSES[cls] + bytes(self._buf[at : at + names]) + b',"value":'
-            at += names
-            tail = b',"tags":' + bytes(self._buf[at : at + tags]) + b"}" if tags else b"}"
-            at += tags
+            n = names + tags
             known = self._series.get(number)
-            if known is None or known.head != head or known.tail != tail:
-                self._series[number] = _Series(head, tail)
+            same = known is not None and known.cls == cls and len(known.told) == n
+            if not same or self._buf.find(known.told, at, at + n) < 0:
+                known = self._series[number] = _Series(cls, bytes(self._buf[at : at + n]), names)
+            at += n
+            if known.sector != self._sector:
+                known.sector = self._sector
+                known.int_key = -1
         elif first == _SOURCE:
             n = unpack_from("<H", self._buf, at)[0]
             at += 2 + n
@@ -199,47 +248,126 @@ class Decoder:
             series.int = series.int + more if series.int_key == self._key else more
             series.int_key = self._key
         elif kind == _DELTA:
-            bits = series.bits
-            more = self._signed() + (bits[0] | bits[1] << 8)
-            pack_into("<HH", bits, 0, more & 0xFFFF, (bits[2] | bits[3] << 8) + (more >> 16) & 0xFFFF)
+            more = self._signed() + series.lo
+            series.lo = more & 0xFFFF
+            series.hi = series.hi + (more >> 16) & 0xFFFF
         elif kind == _FLOAT32:
-            for i in range(4):
-                series.bits[i] = self._buf[self._at + i]
+            series.lo, series.hi = unpack_from("<HH", self._buf, self._at)
             self._at += 4
         elif kind == _TEXT:
             self._at += 2 + unpack_from("<H", self._buf, self._at)[0]
         elif kind < _FALSE:
             self._at += 8
 
-    def _value(self):
+    def _number(self):
         kind = self._kind
-        at = self._value_at
-        if kind == _TEXT:
-            return self._buf[at + 2 : at + 2 + unpack_from("<H", self._buf, at)[0]]
-        if kind == _FALSE or kind == _TRUE:
-            return b"true" if kind == _TRUE else b"false"
         if kind == _INT:
-            value = self._now.int
-        elif kind == _INT64 or kind == _FLOAT64:
-            value = unpack_from("<q" if kind == _INT64 else "<d", self._buf, at)[0]
-        else:
-            value = unpack_from("<f", self._now.bits, 0)[0]
-        return repr(value).encode()
+            return self._now.int
+        if kind == _INT64 or kind == _FLOAT64:
+            return unpack_from("<q" if kind == _INT64 else "<d", self._buf, self._value_at)[0]
+        pack_into("<HH", self._single, 0, self._now.lo, self._now.hi)
+        return self._single[0]
 
     def write(self, out, at, end):
-        """Write the point into `out[at:end]` and return where it ends, or 0 when there is no room."""
-        head, tail = self._now.head, self._now.tail
-        if self._stamp is not None:
-            when_ms = self._stamp
-        else:
-            when_ms = unix_ms(self.segments, self.uptime_ms) + self._later
-            if self.segments[0][3]:  # a guess, and each point says so
-                tail = b',"tags":{"clock":"estimated"' + (b"}}" if len(tail) == 1 else b"," + tail[9:])
-        value = self._value()
-        stamp = (',"timestamp":%d' % when_ms).encode()
-        if at + len(head) + len(value) + len(stamp) + len(tail) > end:
+        """Write the point into `out[at:end]` and return where it ends, or 0 when there is no room.
+
+        What lies behind the point is written over, up to 48 bytes behind `end`.
+        """
+        series, kind = self._now, self._kind
+        n = len(series.head)
+        if at + n > end:
             return 0
-        for part in (head, value, stamp, tail):
-            out[at : at + len(part)] = part
-            at += len(part)
-        return at
+        pack_into(series.size, out, at, series.head)
+        at += n
+        if kind < _FALSE:
+            at = self._print(self._number(), out, at)
+        else:
+            text = b"false" if kind == _FALSE else b"true"
+            if kind == _TEXT:
+                start = self._value_at + 2
+                text = self._buf[start : start + unpack_from("<H", self._buf, start - 2)[0]]
+            n = len(text)
+            if at + n > end:
+                return 0
+            out[at : at + n] = text
+            at += n
+        if self._stamp is not None or self._later or not self._told:
+            self._tell()
+        tail = series.tail
+        if self.segments[0][3] and self._stamp is None:  # a guess, and each point says so
+            tail = b',"tags":{"clock":"estimated"' + (b"," + tail[9:] if tail else b"}}")
+        n = self._time_n
+        if at + n + (len(tail) or 1) > end:
+            return 0
+        pack_into("32s", out, at, self._time)
+        at += n
+        if not tail:
+            out[at] = 125  # '}'
+            return at + 1
+        out[at : at + len(tail)] = tail
+        return at + len(tail)
+
+    def _print(self, number, out, at):
+        """Where the number ends."""
+        digits = self._digits
+        digits.out = out
+        digits.at = at
+        print(number, file=digits, end="")
+        return digits.at
+
+    def _tell(self):
+        """Have the point's time in `_time`, up to `_time_n`: like the record's before but for the last digits."""
+        if self._stamp is not None:
+            self._time_n = self._print(self._stamp, self._time, _STAMP_AT)
+            self._told = False
+            self._shown = -1
+            return
+        self._date()
+        self._told = not self._later
+        hi = self._hi
+        lo = self._lo + self._later
+        if lo >= _MILLION:
+            lo -= _MILLION
+            hi += 1
+        if not _MILLION <= hi < 10 * _MILLION:  # not the 13 digits of our time
+            self._time_n = self._print(hi * _MILLION + lo, self._time, _STAMP_AT)
+            self._shown = -1
+            return
+        if hi != self._shown:
+            self._print(hi, self._time, _STAMP_AT)
+            self._shown = hi
+        last = self._time[_STAMP_AT + 6]
+        self._time_n = self._print(_MILLION + lo, self._time, _STAMP_AT + 6)
+        self._time[_STAMP_AT + 6] = last
+
+    def _date(self):
+        """Unix time of the record, in millions of milliseconds and the rest: from that of the one dated before."""
+        segments = self.segments
+        since = (self.s - self._dated_s) * 1000 + self.ms - self._dated_ms
+        if segments[-1] is self._newest and 0 <= since < _MILLION and self.s < self._until_s:
+            part = self._part + since * self._rate
+            lo = self._lo + since + part // _BILLION
+        else:
+            lo, part = self._begin(segments)
+        self._part = part % _BILLION
+        self._hi += lo // _MILLION
+        self._lo = lo % _MILLION
+        self._dated_s = self.s
+        self._dated_ms = self.ms
+
+    def _begin(self, segments):
+        """As `clock.unix_ms`: (the last six digits, billionths of a millisecond beyond) at the record's uptime."""
+        uptime_ms = self.uptime_ms
+        start, unix, self._rate, _ = segments[0]
+        self._until_s = 0x3FFFFFFF
+        for segment in segments:
+            if segment[0] > uptime_ms:
+                self._until_s = segment[0] // 1000
+                break
+            start, unix, self._rate, _ = segment
+        since = uptime_ms - start
+        part = since * self._rate
+        unix += since + part // _BILLION
+        self._hi = unix // _MILLION
+        self._newest = segments[-1]
+        return unix % _MILLION, part % _BILLION

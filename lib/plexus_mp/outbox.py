@@ -11,7 +11,7 @@ from .ports import const
 # In front of the JSON: room for the frame header of a WebSocket (RFC 6455 §5.2).
 HEADROOM = const(14)
 _HEAD = b'{"points":['
-_TAIL_MAX = const(48)  # or the source_id
+_TAIL_MAX = const(48)  # or the source_id; no less than what `Decoder.write` spills
 
 
 class Outbox:
@@ -25,6 +25,8 @@ class Outbox:
         self._recorder = recorder
         self._ring = recorder.ring
         self._decoder = Decoder()
+        self._building = self._next  # bound once, not for each frame
+        self._releasing = self._release
         self.own_source = source_json
         self.source = source_json  # whose points the frame holds
         self.frame = bytearray(frame_bytes)
@@ -39,12 +41,11 @@ class Outbox:
         self._skipped = []  # the same when the frames under way were built, sorted
         # Places in the ring are (sector, offset of a commit, points before it in that commit, and in the sector, the
         # uptime of the last one if it is of this boot, else -1): one object, so that an exception leaves either the
-        # old one or the new. Where the oldest frame begins:
+        # old one or the new. Where the oldest frame begins, or a frame ends, which has its points there too:
         ring = self._ring
-        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1)
+        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1, 0)
         self._end = None  # where the frame in the buffer ends
-        # Of each frame handed over and not yet released: where it ends, points in it.
-        self._flight = []
+        self._flight = []  # where each frame ends that was handed over and not yet released
         # Where the decoder stands, which must have seen all that comes before in the sector; 0: anywhere.
         self._decoder_seq = self._decoder_off = self._decoder_done = 0
         self._seq = 0
@@ -84,7 +85,7 @@ class Outbox:
     @property
     def ready(self):
         """Whether there are points behind the frames handed over."""
-        flown = self._flight[-1][0][3] - self._start[3] if self._flight else 0
+        flown = self._flight[-1][3] - self._start[3] if self._flight else 0
         return self.unsettled > flown
 
     def next_frame(self):
@@ -93,7 +94,7 @@ class Outbox:
         All frames handed over are of one sector and boot: also 0 as long as the next point is of another.
         Also 0 while the ring is being changed: when this interrupts a `send()`. Blocks for building one frame.
         """
-        return self._recorder.apart(self._next) or 0
+        return self._recorder.apart(self._building) or 0
 
     def _next(self):
         self._recorder.tell()  # what was interrupted
@@ -122,26 +123,26 @@ class Outbox:
 
     def hand_over(self):
         """The frame is on its way: the next one begins behind it."""
-        self._flight.append((self._end, self.points))
+        self._flight.append(self._end)
         self._end = None
         self.points = 0
 
     def take_back(self):
         """What was handed over and not released goes out again, from the oldest on: `points` are its."""
-        self.points = self._flight[0][1] if self._flight else 0
+        self.points = self._flight[0][5] if self._flight else 0
         self._flight.clear()
         self._end = None
         self._first = self._start[3]
 
     def release(self):
         """The gateway stored the oldest frame: its points leave the ring. False: call again, a `send()` is at work."""
-        return bool(self._recorder.apart(self._release))
+        return bool(self._recorder.apart(self._releasing))
 
     def _release(self):
         # Interrupted anywhere it can be called again.
         if self._flight:
-            end, points = self._flight[0]
-            self._settle(end)
+            points = self._flight[0][5]
+            self._settle(self._flight[0])
             self._flight.pop(0)
             self.delivered += points
         elif self._end:
@@ -176,8 +177,8 @@ class Outbox:
         self._start = end
         if not end[2]:  # after a reboot a commit is sent from its beginning
             self._recorder.clock.stored_ms = end[4]
-        # After a split some of those left out lie behind the frame.
-        self._poison = [number for number in self._poison if number >= end[3]]
+        if self._poison:  # after a split some of those left out lie behind the frame
+            self._poison = [number for number in self._poison if number >= end[3]]
 
     def _build(self):
         """From where the last frame ended, as far as there is room, within the sector."""
@@ -216,9 +217,11 @@ class Outbox:
             self._decoder_done = 0
         self._decoder_seq = self._seq
         if self._number > self._first:
-            self._skipped = sorted(self._poison)
+            self._skipped = sorted(self._poison) if self._poison else ()
             ring.claim(self._seq, self._number - self._start[3])
-            self._end = (self._seq, self._decoder_off, self._decoder_done, self._number, self._last_ms)
+            self._end = (
+                self._seq, self._decoder_off, self._decoder_done, self._number, self._last_ms, self.points,
+            )  # fmt: skip
 
     def _enter(self, seq):
         """The decoder stands at the beginning of a sector."""
@@ -231,7 +234,7 @@ class Outbox:
 
     def _enter_next(self):
         self._poison.clear()
-        self._start = (self._seq + 1, self._ring.first, 0, 0, self._start[4])
+        self._start = (self._seq + 1, self._ring.first, 0, 0, self._start[4], 0)
         self._enter(self._seq + 1)
 
     def _begin(self):
@@ -247,9 +250,9 @@ class Outbox:
             self._poison.clear()
             ring.orphaned = 0
             ring.dropped += lost
-            self._start = (ring.tail_seq, ring.first, 0, 0, -1)
-        seq, off, done, number, self._last_ms = self._flight[-1][0] if self._flight else self._start
-        if (self._decoder_seq, self._decoder_off, self._decoder_done) != (seq, off, done):
+            self._start = (ring.tail_seq, ring.first, 0, 0, -1, 0)
+        seq, off, done, number, self._last_ms, _ = self._flight[-1] if self._flight else self._start
+        if self._decoder_seq != seq or self._decoder_off != off or self._decoder_done != done:
             self._replay(seq, off, done)
         self._first = self._number = number
         return True
@@ -294,38 +297,44 @@ class Outbox:
 
     def _take_points(self):
         """Write points of the commit into the frame; True when it has no more."""
-        decoder = self._decoder
+        decoder, frame = self._decoder, self.frame
+        source = decoder.source
+        known = source is not None or self._ring.volatile
+        source = source or self.own_source
+        end = self._head + self.json_max(source, len(frame))
+        s = ms = -1
         while decoder.more:
             if self._number not in self._poison:
-                source = decoder.source
-                if source is None:
-                    if not self._ring.volatile:  # nobody knows whose it is: what told it was damaged, twice
-                        self._poison.append(self._number)
-                        self.rejected += 1
-                        continue
-                    source = self.own_source
+                if not known:  # nobody knows whose it is: what told it was damaged, twice
+                    self._reject()
+                    continue
                 if self.points and (source != self.source or self.points == self._limit):
-                    return False
-                self.source = source
-                at = self._at + 1 if self.points else self._at
-                end = self._head + self.json_max(source, len(self.frame))
-                at = decoder.write(self.frame, at, end)
+                    break
+                at = decoder.write(frame, self._at + (self.points > 0), end)
                 if at:
                     if self.points:
-                        self.frame[self._at] = 44  # ','
+                        frame[self._at] = 44  # ','
+                    self.source = source
                     self._at = at
                     self.points += 1
-                    if decoder.boot == self._ring.boot:
-                        self._last_ms = self.sent_ms = max(self.sent_ms, decoder.uptime_ms)
+                    s = decoder.s
+                    ms = decoder.ms
                 elif self.points:
-                    return False
+                    break
                 else:  # from a time when frames were larger
-                    self._poison.append(self._number)
-                    self.rejected += 1
+                    self._reject()
             self._number += 1
             self._decoder_done += 1
             decoder.advance()
-        return True
+        if s >= 0 and decoder.boot == self._ring.boot:
+            self._last_ms = s * 1000 + ms
+            self.sent_ms = max(self.sent_ms, self._last_ms)
+        return not decoder.more
+
+    def _reject(self):
+        """The point at hand can never be sent."""
+        self._poison.append(self._number)
+        self.rejected += 1
 
     def _date(self):
         """Tell the decoder the times of its commit's boot; True when the ring had to be read for that instead."""

@@ -1,4 +1,6 @@
-"""How fast a backlog drains: prints the table of docs/benchmarks.md. python tools/drain.py [--readings 10000]
+"""How fast a backlog drains: prints a table of docs/benchmarks.md.
+
+    python tools/bench_backlog.py [--readings 10000]
 
 A board without Wi-Fi fills its ring in flash, then the Wi-Fi comes: readings per second of board time from the first
 frame that is stored to the last, over the WebSocket and over HTTP, at several round trips. A benchmark, not a test.
