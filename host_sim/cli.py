@@ -1,4 +1,4 @@
-"""The command line: `python -m host_sim run|gateway|demo|ring`."""
+"""The command line: `python -m host_sim run|gateway|demo|board|ring`."""
 
 from __future__ import annotations
 
@@ -150,6 +150,45 @@ def demo(vm: str, seconds: float | None, seed: int | None, trace: str, port: int
     firmware = ROOT / "firmware"
     options = RunOptions(firmware, DEFAULT_BOARD, vm, seconds, _drawn(seed), trace, "sqlite://", None, port)
     raise SystemExit(run_session(options, as_json=True, as_demo=True))
+
+
+@cli.command()
+@click.option(
+    "--dir",
+    "state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep files and flash there between runs.",
+)
+@click.option("--link", type=click.Path(path_type=Path), help="A symbolic link to the pseudo-terminal.")
+@click.option("--gateway", help="URL of a gateway; default: one in this process.")
+@click.option(
+    "--board", "board_file", type=_PATH, default=DEFAULT_BOARD, show_default=True, help="What the board is."
+)
+@_seconds
+@_seed
+@_trace("quiet_room")
+@_port
+def board(
+    state: Path | None,
+    link: Path | None,
+    gateway: str | None,
+    board_file: Path,
+    seconds: float | None,
+    seed: int | None,
+    trace: str,
+    port: int,
+) -> None:
+    """A board on a pseudo-terminal, for mpremote: real MicroPython with a BME280, Wi-Fi and a gateway.
+
+    With --gateway the key is taken from the environment, PLEXUS_API_KEY.
+    """
+    from .serial_board.session import (  # needs pseudo-terminals, which not all systems have
+        BoardOptions,
+        run_board,
+    )
+
+    options = BoardOptions(board_file, state, link, _target(gateway), _drawn(seed), trace, port, seconds)
+    raise SystemExit(run_board(options))
 
 
 @cli.command()

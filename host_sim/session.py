@@ -77,7 +77,7 @@ async def _run(world: World, options: RunOptions, as_demo: bool) -> Verdict:
     if options.scenario is not None:
         world.direct(placement, options.scenario, options.seconds or _ENDLESS_S)
     placement.board.power_on()
-    with _ctrl_c(world.kernel) as stopped:
+    with ctrl_c(world.kernel) as stopped:
         status = asyncio.ensure_future(_show_status(world)) if as_demo else None
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), options.seconds)
@@ -115,7 +115,7 @@ def _status(world: World) -> str:
 
 
 @contextlib.contextmanager
-def _ctrl_c(kernel: Kernel) -> Iterator[asyncio.Event]:
+def ctrl_c(kernel: Kernel) -> Iterator[asyncio.Event]:
     """An event that Ctrl-C or a polite kill sets, so that a run still ends with its verdict."""
     stopped = asyncio.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -181,7 +181,7 @@ class GatewaySession:
         if self._server.moved_from:
             print(f"port {self._server.moved_from} is busy, using {self._server.port}")
         print(f"gateway  {self._server.page_url}", flush=True)
-        with _ctrl_c(self._kernel) as stopped:
+        with ctrl_c(self._kernel) as stopped:
             await stopped.wait()
         await self._server.stop()
         self._store.close()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
 from .board.board import Board, Vm
-from .board.config import load_board
+from .board.config import BoardConfig, load_board
+from .board.files import BoardFiles
 from .board.traces import make_trace
 from .dialers import RealDialer
 from .director import Director
@@ -241,14 +242,26 @@ class World:
         not there.
         """
         config, source = load_board(board_file)
+        placement = self.place(config, make_vm_factory(vm), trace, console)
+        self._copy_files(placement.board, firmware, source)
+        return placement
+
+    def place(
+        self,
+        config: BoardConfig,
+        make_vm: Callable[[], Vm],
+        trace: str,
+        console: Callable[[str], None],
+        files: BoardFiles | None = None,
+    ) -> Placement:
+        """Put a board with a BME280 and nothing, or `files`, on its filesystem into the world."""
         number = len(self.placements)
         config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
         witness = Witness()
         rngs = [random.Random(f"{self.seed}/{number}/{part}") for part in ("board", "wires", "sensor")]
         dialer: Dialer = self._net if self.kernel.virtual else self._real
         wires = Wires(self.kernel, dialer, rngs[1])
-        board = Board(self.kernel, config, wires, make_vm_factory(vm), rngs[0], console, witness)
-        self._copy_files(board, firmware, source)
+        board = Board(self.kernel, config, wires, make_vm, rngs[0], console, witness, files)
         sensor = BME280(Calibration(), board.now_us, make_trace(trace, self.seed), rngs[2])
         board.i2c.attach(BME280_ADDRESS, sensor)
         placement = Placement(board, witness, wires, sensor)
@@ -260,7 +273,6 @@ class World:
 
         Firmware that leaves the Wi-Fi to others is given this project's boot.py, which connects it.
         """
-        assert self._target is not None
         if not firmware.exists():
             raise FileNotFoundError(f"{firmware}: no such file or folder")
         board.files.copy(firmware, "/" if firmware.is_dir() else "/main.py")
@@ -271,6 +283,11 @@ class World:
         except OSError:
             board.files.copy(LIBRARY, "/lib/plexus_mp")
         board.files.write("/plexus_board.py", board_source.encode())
+        self.set_up(board)
+
+    def set_up(self, board: Board) -> None:
+        """Gateway, key and Wi-Fi into the board's plexus.json; what else is there stays. Call after `start`."""
+        assert self._target is not None
         settings = {
             "gateway_url": self._target.url,
             "api_key": self._target.api_key,
@@ -292,12 +309,16 @@ class World:
             placement.witness.collect(placement.board)
         await asyncio.sleep(_SETTLE_S)
         verdict = self.verdict()
+        await self.close()
+        return verdict
+
+    async def close(self) -> None:
+        """Stop the gateway and the network, with no verdict."""
         await self._real.close()
         if self.server is not None:
             await self.server.stop()
         elif self.gateway is not None:
             await self._factory.close()
-        return verdict
 
     def verdict(self) -> Verdict:
         """Journal against store, over all boards."""

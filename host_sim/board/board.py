@@ -37,6 +37,10 @@ RESET_DEEPSLEEP = 4
 RESET_SOFT = 5  # machine.reset(): the IDF's software reset
 
 
+class Interrupted(Exception):
+    """Ctrl-C on the board's console, while its firmware waits."""
+
+
 class Recorder(Protocol):
     """Hears of every reading that the firmware hands to the library."""
 
@@ -75,13 +79,14 @@ class Board:
         rng: random.Random,
         console: Callable[[str], None],
         recorder: Recorder | None = None,
+        files: BoardFiles | None = None,
     ) -> None:
         self.kernel = kernel
         self._clock = kernel.clock
         self.config = config
         self.rng = rng
         self.console = console
-        self.files = BoardFiles(config.files_bytes // BLOCK_BYTES or BLOCKS)
+        self.files = files or BoardFiles(config.files_bytes // BLOCK_BYTES or BLOCKS)
         self.flash = self._make_flash()
         self.i2c = I2CBus()
         self.clocks = Clocks(config)
@@ -105,6 +110,7 @@ class Board:
         self._fibre: Fibre | None = None
         self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
         self._turn_us = 0
+        self._interrupted = False
         self._operations = operations(self)
 
     def _make_flash(self) -> Flash:
@@ -264,6 +270,14 @@ class Board:
         assert self._fibre is not None
         self._fibre.park(until_us)
         self._turn_us = self._clock.now_us
+        if self._interrupted:
+            self._interrupted = False
+            raise Interrupted
+
+    def interrupt(self) -> None:
+        """Ctrl-C while the firmware waits for its board: the call it waits in raises `Interrupted`."""
+        self._interrupted = True
+        self.wake()
 
     def wait(self, done: Callable[[], bool], timeout_us: int | None) -> bool:
         """Block the firmware until `done()`, at most `timeout_us`; whether it was done."""

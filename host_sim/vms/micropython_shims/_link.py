@@ -31,6 +31,8 @@ def bind(operation, on_due):
             raise ValueError(value)
         if status == 3:
             raise MemoryError
+        if status == 4:
+            raise KeyboardInterrupt
         if due:
             on_due(due)
         if isinstance(value, dict):

@@ -42,7 +42,7 @@ def _run_file(name):
     exec(code, {"__name__": "__main__", "__file__": name})
 
 
-def run():
+def set_up():
     # The shims must be in before the files they came from are hidden behind the board's.
     for name in _SHIMS + (call("setup.port"), "_start"):
         sys.modules.pop(name, None)
@@ -50,4 +50,8 @@ def run():
     vfs.umount("/")
     vfs.mount(_BoardFiles(), "/")
     sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def run():
+    set_up()
     sys.modules["_start"].run(_run_file)

@@ -1,0 +1,1 @@
+"""A board on a pseudo-terminal, for mpremote: `host_sim board`."""
