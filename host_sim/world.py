@@ -20,16 +20,16 @@ from .dialers import RealDialer
 from .director import Director
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .holds import Holds
-from .journal import Row, Verdict, compare
+from .journal import TOLERANCE_MS, Row, Verdict, compare
 from .kernel import Kernel
 from .remote import remote_rows
-from .scenario import Scenario
+from .scenario import ROUTES, Scenario
 from .virtual_net import VirtualNet
 from .wire import Dialer, Wires
 from .witness import Witness
 
 if TYPE_CHECKING:
-    from .authority import Identities
+    from .authority import Authority, Identities
     from .tls_server import TlsFactory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +83,8 @@ class World:
     """Everything that a run needs, made from `seed`, in real time or `virtual` time.
 
     Without `target` a gateway of its own is started, with `store`: on `port` or the next free one, or, in
-    virtual time, inside this process. A `target` needs real time.
+    virtual time, inside this process. A `target` needs real time. `route`, in virtual time: boards find the gateway by
+    its 'address', by a 'name', or by that over 'tls'. Where all values differ, `tolerance_ms` may be large.
     """
 
     def __init__(
@@ -94,10 +95,15 @@ class World:
         host: str = "127.0.0.1",
         port: int = 0,
         virtual: bool = False,
+        route: str = ROUTES[0],
     ) -> None:
         if virtual and target is not None:
             raise ValueError("--virtual needs the simulator's own gateway, not --gateway")
+        if route != ROUTES[0] and not virtual:
+            raise ValueError(f"a gateway that is reached by {route!r} needs virtual time")
         self.seed = seed
+        self.route = route
+        self.tolerance_ms = TOLERANCE_MS
         self.kernel = Kernel(virtual, VIRTUAL_EPOCH_MS if virtual else None)
         self._net = VirtualNet(self.kernel)
         self._real = RealDialer(self.kernel)
@@ -106,6 +112,7 @@ class World:
         self.store: Store | None = None
         self.gateway: Gateway | None = None
         self.identities: Identities
+        self._authority: Authority
         self.answers = ScriptedAnswers()
         self._tls: TlsFactory | None = None
         self.gateway_skew_ms = 0  # what the gateway's clock is ahead of true time
@@ -147,7 +154,7 @@ class World:
             from .authority import Authority, make_identities  # keys that few runs need
             from .tls_server import tls_factory
 
-            authority = Authority()
+            self._authority = authority = Authority()
             self.identities = make_identities(authority, VIRTUAL_TLS_HOST, self.kernel.epoch_ms // 1000)
             self._tls = tls_factory(lambda: self._factory(), self.identities.good)
             self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
@@ -223,9 +230,17 @@ class World:
             self._target = Target(self.server.url, self._api_key)
         elif self.gateway is not None:
             self._net.listen(*VIRTUAL_GATEWAY, self._factory)
-            self._target = Target("http://{}:{}".format(*VIRTUAL_GATEWAY), self._api_key)
+            self._target = Target(self._virtual_url(), self._api_key)
         assert self._target is not None
         return self._target
+
+    def _virtual_url(self) -> str:
+        if self.route == "tls":
+            self.serve_tls()
+            return f"https://{VIRTUAL_TLS_HOST}:{VIRTUAL_TLS_PORT}"
+        self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
+        host = VIRTUAL_TLS_HOST if self.route == "name" else VIRTUAL_GATEWAY[0]
+        return f"http://{host}:{VIRTUAL_GATEWAY[1]}"
 
     def add_board(
         self,
@@ -249,6 +264,8 @@ class World:
         wires = Wires(self.kernel, dialer, rngs[1])
         board = Board(self.kernel, config, wires, make_vm_factory(vm), rngs[0], console, witness)
         self._copy_files(board, firmware, source)
+        if self._tls is not None:
+            board.files.write("/ca.der", self._authority.der)
         sensor = BME280(Calibration(), board.now_us, make_trace(trace, self.seed), rngs[2])
         board.i2c.attach(BME280_ADDRESS, sensor)
         placement = Placement(board, witness, wires, sensor)
@@ -310,7 +327,8 @@ class World:
 
     def _judge(self, witness: Witness) -> Verdict:
         rows = [row for source_id in sorted(witness.source_ids) for row in self._stored(source_id)]
-        return compare(witness.journal, rows, witness.held, witness.dropped, witness.rejected)
+        given_up = (witness.dropped, witness.rejected)
+        return compare(witness.journal, rows, witness.held, *given_up, tolerance_ms=self.tolerance_ms)
 
     def _stored(self, source_id: str) -> Iterable[Row]:
         if self.store is not None:
