@@ -120,6 +120,7 @@ class Journal:
     def __init__(self) -> None:
         self.accepted: list[Reading] = []
         self.maybe: list[Reading] = []
+        self.at_boot = 0  # of those accepted, how many before the last cut or reset
         self._open: list[list[Reading]] = []
         self._page: list[Reading] = []  # in the order in which they go to the ring, those of open calls too
         self._took_ms: dict[int, int] = {}  # by the id of a reading
@@ -152,6 +153,7 @@ class Journal:
         for readings in self._open:
             self.maybe += readings
         self._open.clear()
+        self.at_boot = len(self.accepted)
         self._at_cut.update((id(reading), true_ms) for reading in self._page)
         self._page.clear()
 
