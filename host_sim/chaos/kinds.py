@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..answers import CONNECT_ANSWERS, FRAME_ANSWERS
+from ..answers import CONNECT_ANSWERS, DELAYED_ANSWERS, FRAME_ANSWERS
 from ..board.flash_faults import ERASE_TEARS, PROGRAM_TEARS
 from ..faults import FAULTS
 from ..scenario import Event
@@ -88,17 +88,24 @@ def _counted(s: Setting) -> Settings:
 
 def _gateway(s: Setting) -> Settings:
     answer = s.rng.choice(("status", "status", "dropped", "captive_portal", "hang", "reset", "lost", "slow"))
-    delay_ms = s.delay_ms() if answer == "slow" else 0.0
-    return {"answer": answer, "status": s.rng.choice(_STATUSES), "delay_ms": delay_ms, **_counted(s)}
+    return {"answer": answer, **_details(s, answer), **_counted(s)}
+
+
+def _details(s: Setting, answer: str) -> Settings:
+    """What only some answers have."""
+    if answer == "status":
+        return {"status": s.rng.choice(_STATUSES)}
+    return {"delay_ms": s.delay_ms()} if answer in DELAYED_ANSWERS else {}
 
 
 def _connect(s: Setting) -> Settings:
     answer = s.rng.choice(CONNECT_ANSWERS)
-    return {"answer": answer, "status": s.rng.choice(_STATUSES), "delay_ms": s.delay_ms(), **_counted(s)}
+    return {"answer": answer, **_details(s, answer), **_counted(s)}
 
 
 def _frame(s: Setting) -> Settings:
-    return {"answer": s.rng.choice(FRAME_ANSWERS), "delay_ms": s.delay_ms(), **_counted(s)}
+    answer = s.rng.choice(FRAME_ANSWERS)
+    return {"answer": answer, **_details(s, answer), **_counted(s)}
 
 
 def _transport(s: Setting) -> Settings:

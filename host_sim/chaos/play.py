@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ _CLOCK_SLACK_MS = 15
 # Without a claim: half of the slowest round trip drawn, and what a crystal that nobody knows may be off (clock.py).
 _TIME_MAX_MS = 6_000
 _DRIFT_MAX = 250e-6
+_WINDOW = 4  # frames under way over a WebSocket
+_POINT_BYTES = 48  # of JSON, at least
 
 
 @dataclass
@@ -116,7 +119,7 @@ class _Judge:
             yield "lost", f"{verdict.lost} readings, the first {verdict.missing[0]}"
         if verdict.duplicates:
             yield "duplicates", f"{verdict.duplicates} rows too many, the first {verdict.spurious[0]}"
-        if verdict.miscounted:
+        if verdict.miscounted > self._in_flight():
             yield "miscounted", f"{verdict.miscounted} claimed as dropped or rejected, and not missing"
         if verdict.rejected:
             yield "rejected", f"{verdict.rejected} readings that were right"
@@ -124,6 +127,18 @@ class _Judge:
         yield from self._counters()
         if not self._history.plain and not self._history.skews():
             yield from self._times()
+
+    def _in_flight(self) -> int:
+        """How many readings the device may count as dropped though they are stored: those whose answer was lost.
+
+        A window of frames for each time that a full ring gave up its oldest readings.
+        """
+        frame = re.search(r"^FRAME_BYTES = (\d+)", self._history.board, re.M)
+        window = _WINDOW * int(frame[1]) // _POINT_BYTES if frame else 0
+        missing = set(map(id, self._outcome.verdict.missing))
+        gone = [id(reading) in missing for reading in self._placement.witness.journal.accepted]
+        overflows = sum(here and not before for before, here in zip([False, *gone], gone, strict=False))
+        return window * (overflows + 1) if self._outcome.verdict.dropped else 0
 
     def _delivery(self) -> Iterator[tuple[str, str]]:
         """In the calm at the end all is delivered but what is new."""
@@ -140,7 +155,10 @@ class _Judge:
         if told and told["accepted"] != told["sent"]:
             yield "counters", f"the device accepted {told['accepted']}, it was sent {told['sent']}"
         if told and told["waiting"] < self._outcome.verdict.pending - (told["sent"] == 0):
-            yield "counters", f"the device says that {told['waiting']} wait, not {self._outcome.verdict.pending}"
+            yield (
+                "counters",
+                f"the device says that {told['waiting']} wait, not {self._outcome.verdict.pending}",
+            )
 
     def _times(self) -> Iterator[tuple[str, str]]:
         """Each reading at its time, as far as the device knows it; a claim of its own must be true."""

@@ -1,4 +1,4 @@
-"""What chaos runs: readings of all shapes, each with a value of its own, and now and then how wrong the clock may be."""
+"""Readings of all shapes, each with a value of its own, and now and then how wrong the clock may be."""
 
 import random
 import time
