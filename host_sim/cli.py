@@ -14,6 +14,7 @@ import click
 
 from .chaos.command import chaos
 from .durations import seconds_of
+from .fleet.command import fleet
 from .node import MissingTool
 from .ring_tool import RingImage, cut_out
 from .scenario import find_scenario, gallery
@@ -209,6 +210,7 @@ def ring(
 
 
 cli.add_command(chaos)
+cli.add_command(fleet)
 
 
 @cli.command()

@@ -17,9 +17,10 @@ Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
 
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
+_NO_TAGS: dict[str, str] = {}  # one for all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Reading:
     """One reading: `true_ms` is when it was taken, `stamp_ms` the timestamp it was given, if any."""
 
@@ -212,7 +213,7 @@ def _reading(true_ms: int, metric: str, value: Any, timestamp: Any, tags: Any, c
     if timestamp is not None:
         stamp_ms = round(timestamp * 1000) if timestamp < 1e12 else int(timestamp)
     cls = cls or ("metric" if number else "event")
-    return Reading(None, cls, metric, value, dict(tags or ()), true_ms, stamp_ms)
+    return Reading(None, cls, metric, value, dict(tags) if tags else _NO_TAGS, true_ms, stamp_ms)
 
 
 def compare(

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .authority import Authority, Identities
     from .tls_server import TlsFactory
 
+NO_LIMITS: Mapping[str, Any] = MappingProxyType({})
 ROOT = Path(__file__).resolve().parent.parent
 FIRMWARE = ROOT / "firmware"
 LIBRARY = ROOT / "lib" / "plexus_mp"
@@ -85,6 +87,7 @@ class World:
     Without `target` a gateway of its own is started, with `store`: on `port` or the next free one, or, in
     virtual time, inside this process. A `target` needs real time. `route`, in virtual time: boards find the gateway by
     its 'address', by a 'name', or by that over 'tls'. Where all values differ, `tolerance_ms` may be large.
+    `limits` are settings of the gateway.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class World:
         port: int = 0,
         virtual: bool = False,
         route: str = ROUTES[0],
+        limits: Mapping[str, Any] = NO_LIMITS,
     ) -> None:
         if virtual and target is not None:
             raise ValueError("--virtual needs the simulator's own gateway, not --gateway")
@@ -104,6 +108,7 @@ class World:
         self.seed = seed
         self.route = route
         self.tolerance_ms = TOLERANCE_MS
+        self._limits = limits
         self.kernel = Kernel(virtual, VIRTUAL_EPOCH_MS if virtual else None)
         self._net = VirtualNet(self.kernel)
         self._real = RealDialer(self.kernel)
@@ -132,7 +137,7 @@ class World:
 
     def _open_gateway(self, host: str, port: int) -> None:
         assert self.store is not None
-        settings = Settings(keys={self._api_key: Grant()})
+        settings = Settings(keys={self._api_key: Grant()}, **self._limits)
         self.gateway = create_app(settings, self.store, self._gateway_ms, self._rng)
         self.gateway.script = self.answers
         if self.kernel.virtual:
@@ -257,7 +262,7 @@ class World:
         """
         config, source = load_board(board_file)
         number = len(self.placements)
-        config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
+        config.unique_id = config.unique_id[:-2] + (number + 1 & 0xFFFF).to_bytes(2, "big")
         witness = Witness()
         rngs = [random.Random(f"{self.seed}/{number}/{part}") for part in ("board", "wires", "sensor")]
         dialer: Dialer = self._net if self.kernel.virtual else self._real
@@ -320,12 +325,13 @@ class World:
         """Journal against store, over all boards."""
         verdict = Verdict()
         for placement in self.placements:
-            verdict.add(self._judge(placement.witness))
+            verdict.add(self.judge(placement.witness))
         if self.store is not None:
             verdict.resent = self.store.repeated_total
         return verdict
 
-    def _judge(self, witness: Witness) -> Verdict:
+    def judge(self, witness: Witness) -> Verdict:
+        """Journal against store, of one board."""
         rows = [row for source_id in sorted(witness.source_ids) for row in self._stored(source_id)]
         given_up = (witness.dropped, witness.rejected)
         return compare(witness.journal, rows, witness.held, *given_up, tolerance_ms=self.tolerance_ms)
