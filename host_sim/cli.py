@@ -1,4 +1,4 @@
-"""The command line: `python -m host_sim run|gateway|demo|board|ring`."""
+"""The command line: `python -m host_sim run|gateway|demo|board|ring|chaos|fleet|scenarios`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
+from .chaos.command import chaos
 from .durations import seconds_of
+from .fleet.command import fleet
 from .node import MissingTool
 from .ring_tool import RingImage, cut_out
-from .scenario import load_scenario
+from .scenario import find_scenario, gallery
 from .session import GatewaySession, RunOptions, run_session
 from .world import ROOT, Target
 
@@ -92,7 +94,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("path", type=_PATH)
 @click.option(
-    "--board", type=_PATH, default=DEFAULT_BOARD, show_default=True, help="The board's constants file."
+    "--board", type=_PATH, help="The board's constants file; default: the scenario's, else boards/esp32.py."
 )
 @_vm
 @click.option("--gateway", help="URL of a gateway; default: one in this process.")
@@ -101,13 +103,11 @@ def cli() -> None:
 @_seed
 @_trace("quiet_room")
 @_store("sqlite://")
-@click.option(
-    "--scenario", type=_PATH, help="What goes wrong, and when: a file of host_sim/scenarios, or your own."
-)
+@click.option("--scenario", "named", help="What goes wrong, and when: a file, or a name out of `scenarios`.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def run(
     path: Path,
-    board: Path,
+    board: Path | None,
     vm: str,
     gateway: str | None,
     seconds: float | None,
@@ -115,18 +115,25 @@ def run(
     seed: int | None,
     trace: str,
     store: str,
-    scenario: Path | None,
+    named: str | None,
     as_json: bool,
 ) -> None:
     """Run the firmware in PATH, a folder or a main.py, on a simulated board with a BME280.
 
-    With --gateway the key is taken from the environment, PLEXUS_API_KEY.
+    With --gateway the key is taken from the environment, PLEXUS_API_KEY. A scenario that says how long it takes is
+    played for so much board time, unless --seconds or --virtual say otherwise.
     """
     if virtual is not None and seconds is not None:
         raise ValueError("--seconds is real time, --virtual board time: give one of them")
+    scenario = None if named is None else find_scenario(named)
+    if scenario is not None:
+        board = board or scenario.board_file()
+        seed = scenario.seed if seed is None else seed
+        if seconds is None and gateway is None:
+            virtual = scenario.seconds if virtual is None else virtual
     options = RunOptions(
         path,
-        board,
+        board or DEFAULT_BOARD,
         vm,
         seconds if virtual is None else virtual,
         _drawn(seed),
@@ -134,7 +141,7 @@ def run(
         store,
         _target(gateway),
         virtual=virtual is not None,
-        scenario=None if scenario is None else load_scenario(scenario),
+        scenario=scenario,
     )
     raise SystemExit(run_session(options, as_json, as_demo=False))
 
@@ -239,6 +246,18 @@ def ring(
     delivery = found.deliver(target.url, source_id, target.api_key)
     print(json.dumps(vars(delivery)))
     raise SystemExit(1 if delivery.refused or delivery.undated else 0)
+
+
+cli.add_command(chaos)
+cli.add_command(fleet)
+
+
+@cli.command()
+def scenarios() -> None:
+    """What `run --scenario NAME` can play, and what each teaches."""
+    for scenario in gallery():
+        assert scenario.path is not None
+        print(f"{scenario.path.stem:<24}{scenario.teaches}")
 
 
 def _drawn(seed: int | None) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Director:
-    """Plays `scenario` on `placement` for `duration_s`. `injected` counts faults by kind.
+    """Plays `scenario` on `placement` for `duration_s`. `injected` counts faults by name, `kinds` by kind.
 
     Raises `ScenarioError` for an event that this board or this run cannot have.
     """
@@ -29,6 +29,8 @@ class Director:
         self._scenario = scenario
         self._start_us = world.kernel.now_us()
         self.injected: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.last_us = self._start_us  # when the last fault came
         self._by_post: dict[int, list[Event]] = {}
         for event in scenario.events:
             self._check(event)
@@ -75,6 +77,8 @@ class Director:
         if self._world.ended:
             return
         self.injected[event.fault] += 1
+        self.kinds[event.kind()] += 1
+        self.last_us = self._world.kernel.now_us()
         undo = FAULTS[event.fault].start(self._world, self._placement, event.settings)
         for_s = event.settings.get("for")
         if undo is not None and for_s is not None:

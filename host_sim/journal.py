@@ -17,9 +17,10 @@ Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
 
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
+_NO_TAGS: dict[str, str] = {}  # one for all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Reading:
     """One reading: `true_ms` is when it was taken, `stamp_ms` the timestamp it was given, if any."""
 
@@ -120,8 +121,10 @@ class Journal:
     def __init__(self) -> None:
         self.accepted: list[Reading] = []
         self.maybe: list[Reading] = []
+        self.at_boot = 0  # of those accepted, how many before the last cut or reset
         self._open: list[list[Reading]] = []
         self._page: list[Reading] = []  # in the order in which they go to the ring, those of open calls too
+        self._took_ms: dict[int, int] = {}  # by the id of a reading
         self._at_cut: dict[int, int] = {}  # Unix ms of the cut, by the id of a reading that was in the page
 
     def begin(self, true_ms: int, method: str, arguments: Any, paged: bool = False) -> None:
@@ -131,9 +134,12 @@ class Journal:
         if paged:
             self._page += readings
 
-    def end(self, accepted: bool) -> None:
+    def end(self, accepted: bool, true_ms: int | None = None) -> None:
         readings = self._open.pop()
         if accepted:
+            for reading in readings:
+                if true_ms is not None and true_ms > reading.true_ms:
+                    self._took_ms[id(reading)] = true_ms - reading.true_ms
             self.accepted += readings
         elif self._page:
             refused = set(map(id, readings))
@@ -148,6 +154,7 @@ class Journal:
         for readings in self._open:
             self.maybe += readings
         self._open.clear()
+        self.at_boot = len(self.accepted)
         self._at_cut.update((id(reading), true_ms) for reading in self._page)
         self._page.clear()
 
@@ -158,6 +165,14 @@ class Journal:
     def at_cut(self) -> list[Reading]:
         """Accepted readings that were in the page when the power went."""
         return [reading for reading in self.accepted if id(reading) in self._at_cut]
+
+    def told(self) -> None:
+        """The board has told what it holds in RAM: what is not there is not excused by the end of the run."""
+        self._page.clear()
+
+    def took_ms(self, reading: Reading) -> int:
+        """How long the call took that recorded it: it was taken then, a timer may have had its turn before."""
+        return self._took_ms.get(id(reading), 0)
 
     def age_ms(self, reading: Reading) -> int:
         """For how long one of `at_cut` had been in the page."""
@@ -198,19 +213,24 @@ def _reading(true_ms: int, metric: str, value: Any, timestamp: Any, tags: Any, c
     if timestamp is not None:
         stamp_ms = round(timestamp * 1000) if timestamp < 1e12 else int(timestamp)
     cls = cls or ("metric" if number else "event")
-    return Reading(None, cls, metric, value, dict(tags or ()), true_ms, stamp_ms)
+    return Reading(None, cls, metric, value, dict(tags) if tags else _NO_TAGS, true_ms, stamp_ms)
 
 
 def compare(
-    journal: Journal, rows: Iterable[Row], held: Iterable[Row] = (), dropped: int = 0, rejected: int = 0
+    journal: Journal,
+    rows: Iterable[Row],
+    held: Iterable[Row] = (),
+    dropped: int = 0,
+    rejected: int = 0,
+    tolerance_ms: int = TOLERANCE_MS,
 ) -> Verdict:
     """Match `rows` with the journal, then what is unmatched with what the board still `held`.
 
     `dropped` and `rejected` are what the device says it gave up; what they do not cover is lost, what
-    they claim beyond the readings that are missing is `miscounted`.
+    they claim beyond the readings that are missing is `miscounted`. A row may be so far off in time.
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
-    at_cut, unsure = _match_rows(verdict, journal, rows)
+    at_cut, unsure = _match_rows(verdict, journal, rows, tolerance_ms)
     held = list(held)
     unstored = len(verdict.missing) + len(at_cut)
     verdict.missing = _without_held(verdict.missing, held)
@@ -226,7 +246,9 @@ def compare(
     return verdict
 
 
-def _match_rows(verdict: Verdict, journal: Journal, rows: Iterable[Row]) -> tuple[list[Reading], int]:
+def _match_rows(
+    verdict: Verdict, journal: Journal, rows: Iterable[Row], tolerance_ms: int
+) -> tuple[list[Reading], int]:
     """Put what is missing and what is spurious into `verdict`.
 
     The readings without a row that were in the page at a cut, and how many that were being sent.
@@ -241,9 +263,9 @@ def _match_rows(verdict: Verdict, journal: Journal, rows: Iterable[Row]) -> tupl
     unsure = 0
     for key in by_key.keys() | guessed.keys() | sure.keys() | at_cut.keys() | maybe.keys():
         spurious, guesses = by_key.get(key, []), guessed.get(key, [])
-        missing, spurious, guesses, error_ms = _match_both(sure.get(key, []), spurious, guesses)
-        gone_here, spurious, guesses, _ = _match_both(at_cut.get(key, []), spurious, guesses)
-        unsure_here, spurious, guesses, _ = _match_both(maybe.get(key, []), spurious, guesses)
+        missing, spurious, guesses, error_ms = _match_both(sure.get(key, []), spurious, guesses, tolerance_ms)
+        gone_here, spurious, guesses, _ = _match_both(at_cut.get(key, []), spurious, guesses, tolerance_ms)
+        unsure_here, spurious, guesses, _ = _match_both(maybe.get(key, []), spurious, guesses, tolerance_ms)
         verdict.missing += missing
         verdict.spurious += spurious + guesses
         verdict.time_error_ms = max(verdict.time_error_ms, error_ms)
@@ -254,10 +276,10 @@ def _match_rows(verdict: Verdict, journal: Journal, rows: Iterable[Row]) -> tupl
 
 
 def _match_both(
-    readings: list[Reading], rows: list[Row], guessed: list[Row]
+    readings: list[Reading], rows: list[Row], guessed: list[Row], tolerance_ms: int
 ) -> tuple[list[Reading], list[Row], list[Row], int]:
     """`_match`, then what is missing with rows of which the device guessed the time."""
-    missing, spurious, error_ms = _match(readings, rows)
+    missing, spurious, error_ms = _match(readings, rows, tolerance_ms)
     missing, unmatched = _match_guessed(missing, guessed)
     return missing, spurious, unmatched, error_ms
 
@@ -276,7 +298,9 @@ def _grouped(readings: list[Reading]) -> dict[Any, list[Reading]]:
     return found
 
 
-def _match(readings: list[Reading], rows: list[Row]) -> tuple[list[Reading], list[Row], int]:
+def _match(
+    readings: list[Reading], rows: list[Row], tolerance_ms: int = TOLERANCE_MS
+) -> tuple[list[Reading], list[Row], int]:
     """Readings without a row, rows without a reading, and the largest error in time of the pairs.
 
     Both in the order of time; each row takes the earliest reading that is near enough, which matches as
@@ -287,10 +311,10 @@ def _match(readings: list[Reading], rows: list[Row]) -> tuple[list[Reading], lis
     missing, spurious = [], []
     i = error_ms = 0
     for row in rows:
-        while i < len(readings) and readings[i].expected_ms() < row.timestamp_ms - TOLERANCE_MS:
+        while i < len(readings) and readings[i].expected_ms() < row.timestamp_ms - tolerance_ms:
             missing.append(readings[i])
             i += 1
-        if i < len(readings) and readings[i].expected_ms() <= row.timestamp_ms + TOLERANCE_MS:
+        if i < len(readings) and readings[i].expected_ms() <= row.timestamp_ms + tolerance_ms:
             error_ms = max(error_ms, abs(readings[i].expected_ms() - row.timestamp_ms))
             i += 1
         else:

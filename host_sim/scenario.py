@@ -5,11 +5,14 @@
     fault = "wifi"
     for = "30s"
 
-Times are seconds or texts such as 90, "30s", "10m", "2h", "7d". What each fault takes: `faults.FAULTS`.
+Times are seconds or texts such as 90, "30s", "10m", "2h", "7d". What each fault takes: `faults.FAULTS`. Above the
+events a file may say what it `teaches`, how long it takes (`seconds`), on which `board` it is meant to be played, with
+which `seed`, and how the board reaches the `gateway`.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import sys
@@ -29,6 +32,12 @@ else:
 EVENTS_MAX = 10_000
 _NTH_MAX = 1_000_000_000
 _WHEN = ("at", "every", "times", "call", "post")
+# How boards reach the gateway: by its address, by a name that has to be resolved, or by that name over TLS.
+ROUTES = ("address", "name", "tls")
+GALLERY = Path(__file__).resolve().parent / "scenarios"
+_HEAD = ("name", "teaches", "seconds", "board", "seed", "gateway", "event")
+# Settings that tell kinds of one fault apart.
+_CHOICES = ("state", "mode", "action", "answer", "certificate", "socket", "to")
 
 
 class ScenarioError(ValueError):
@@ -53,15 +62,38 @@ class Event:
     post: int | None = None
     line: int = 0
 
+    def kind(self) -> str:
+        """The fault, and which of its kind: "wifi down", "gateway lost"."""
+        told = [str(self.settings[key]) for key in _CHOICES if key in self.settings]
+        if self.fault == "tls":  # the certificate counts where it is shown
+            told = told[-1:] if told[0] == "tls" else told[:1]
+        elif self.fault == "gateway" and self.settings["answer"] == "status":
+            told = [str(self.settings["status"])]
+        return " ".join([self.fault, *told])
+
 
 @dataclass(frozen=True)
 class Scenario:
-    """A named list of events; `seconds` is how long it wants to run, `path` its file, if it says."""
+    """A named list of events; `seconds` is how long it wants to run, `path` its file, if it says.
+
+    `teaches` is a sentence for people, `board` the constants file it is meant for, as it is written there.
+    """
 
     name: str
     events: list[Event] = field(default_factory=list)
     seconds: float | None = None
     path: Path | None = None
+    teaches: str = ""
+    board: str | None = None
+    seed: int | None = None
+    gateway: str = ROUTES[0]
+
+    def board_file(self) -> Path | None:
+        """Where its board is: beside the file, or in boards/."""
+        if self.board is None:
+            return None
+        beside = (self.path or GALLERY).parent / self.board
+        return beside if beside.exists() else GALLERY.parent.parent / "boards" / self.board
 
     def kinds(self) -> set[str]:
         return {event.fault for event in self.events}
@@ -69,6 +101,20 @@ class Scenario:
     def error(self, event: Event, key: str, what: str) -> ScenarioError:
         """What is wrong with an event that reads well but cannot be played."""
         return ScenarioError(f"{self.path or self.name}:{event.line}: {key}: {what}")
+
+
+def gallery() -> list[Scenario]:
+    """The scenarios that come with the simulator, by name."""
+    return [load_scenario(path) for path in sorted(GALLERY.glob("*.toml"))]
+
+
+def find_scenario(name: str) -> Scenario:
+    """A scenario file by its path, or one of the gallery by its name. Raises `ScenarioError`."""
+    for path in (Path(name), GALLERY / f"{name}.toml"):
+        if path.is_file():
+            return load_scenario(path)
+    known = ", ".join(path.stem for path in sorted(GALLERY.glob("*.toml")))
+    raise ScenarioError(f"{name}: no such file, and none of the gallery: {known}")
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -90,21 +136,24 @@ class _Reader:
 
     def scenario(self, document: dict[str, Any]) -> Scenario:
         for key in document:
-            if key not in ("name", "seconds", "event"):
-                raise self._error(None, key, "is no key of a scenario: name, seconds, [[event]]")
-        name = document.get("name", self._path.stem)
-        if not isinstance(name, str):
-            raise self._error(None, "name", "must be a text")
+            if key not in _HEAD:
+                raise self._error(None, key, f"is no key of a scenario: {', '.join(_HEAD[:-1])}, [[event]]")
         entries = document.get("event", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise self._error(None, "event", "must be written [[event]]")
         if len(entries) > EVENTS_MAX:
             raise self._error(None, "event", f"occurs {len(entries)} times, the limit is {EVENTS_MAX}")
-        seconds = document.get("seconds")
-        if seconds is not None:
-            seconds = self._checked(None, "seconds", seconds, Key("time"))
+        head = {"name": self._path.stem, **self._head(document)}
         events = [self._event(i, entry) for i, entry in enumerate(entries)]
-        return Scenario(name, events, seconds, self._path)
+        return Scenario(events=events, path=self._path, **head)
+
+    def _head(self, document: dict[str, Any]) -> dict[str, Any]:
+        keys = {name: Key("text") for name in ("name", "teaches", "board")}
+        keys |= {"seconds": Key("time"), "seed": Key("whole", maximum=_NTH_MAX)}
+        keys["gateway"] = Key("text", choices=ROUTES)
+        return {
+            name: self._checked(None, name, document[name], keys[name]) for name in keys if name in document
+        }
 
     def _event(self, index: int, entry: dict[str, Any]) -> Event:
         fault = entry.get("fault")
@@ -187,3 +236,21 @@ def moments(event: Event, duration_s: float, rng: random.Random) -> list[float]:
     if event.times is not None:
         return sorted(rng.uniform(0, duration_s) for _ in range(event.times))
     return []
+
+
+def dump(scenario: Scenario) -> str:
+    """The text of a scenario file: what `load_scenario` reads as the same events."""
+    head = {name: getattr(scenario, name) for name in _HEAD[:-1]}
+    lines = [f"{name} = {_toml(value)}" for name, value in head.items() if value not in (None, "")]
+    for event in scenario.events:
+        when = {"at": event.at_s, "every": event.every_s, "times": event.times, "call": event.call}
+        when |= {"nth": event.nth if event.call else None, "post": event.post, "fault": event.fault}
+        defaults = {name: key.default for name, key in FAULTS[event.fault].keys.items()}
+        told = {name: value for name, value in event.settings.items() if value != defaults[name]}
+        lines += ["", "[[event]]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in (when | told).items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -17,7 +17,7 @@ from typing import cast
 from .gateway import GatewayServer, Generation, Grant, Settings, create_app, open_store
 from .journal import Verdict
 from .kernel import Kernel
-from .scenario import Scenario
+from .scenario import ROUTES, Scenario
 from .world import Target, World
 
 _GENERATIONS = ("aug", "oct")
@@ -46,7 +46,10 @@ class RunOptions:
 
 def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
     """Run until the time is over or Ctrl-C; 0 when nothing was lost or stored twice, else 1."""
-    world = World(options.seed, options.store, options.target, port=options.port, virtual=options.virtual)
+    route = ROUTES[0] if options.scenario is None else options.scenario.gateway
+    world = World(
+        options.seed, options.store, options.target, "127.0.0.1", options.port, options.virtual, route
+    )
     started = time.monotonic()
     verdict = world.kernel.run(_run(world, options, as_demo))
     wall_s = time.monotonic() - started

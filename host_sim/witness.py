@@ -31,13 +31,14 @@ class Witness:
         self.dropped = 0
         self.rejected = 0
         self._places: set[str] = set()
+        self._volatile = False  # the ring that is filled now, with all that was accepted since the boot
         self._zero_ms: dict[int, int] = {}  # Unix ms at uptime 0, by boot
 
     def begin(self, board: Board, method: str, arguments: Any, paged: bool) -> None:
-        self.journal.begin(self._true_ms(board), method, arguments, paged)
+        self.journal.begin(self._true_ms(board), method, arguments, paged or self._volatile)
 
     def end(self, board: Board, accepted: bool) -> None:
-        self.journal.end(accepted)
+        self.journal.end(accepted, self._true_ms(board))
 
     def commit(self, board: Board, points: int) -> None:
         self.journal.commit(points)
@@ -49,6 +50,7 @@ class Witness:
         """`place` of the ring: "" in RAM, "files:SECTORS:BYTES", "rp2:START:BYTES" or a partition's label."""
         self.source_ids.add(source_id)
         self._zero_ms[boot] = self._true_ms(board) - uptime_ms
+        self._volatile = not place
         if place:
             self._places.add(place)
 
@@ -59,6 +61,7 @@ class Witness:
         self.rejected += rejected
         if memory:
             self.dropped += dropped
+            self.journal.told()
             self.held += held_rows(memory, sector_bytes, self._zero_ms, in_ram=True)
         if page:
             self.held += _page_rows(page, self._zero_ms)

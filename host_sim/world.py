@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .answers import ScriptedAnswers
 from .board.bme280 import BME280, Calibration
@@ -21,18 +22,19 @@ from .dialers import RealDialer
 from .director import Director
 from .gateway import Gateway, GatewayServer, Grant, Settings, Store, create_app, open_store, protocol_factory
 from .holds import Holds
-from .journal import Row, Verdict, compare
+from .journal import TOLERANCE_MS, Row, Verdict, compare
 from .kernel import Kernel
 from .remote import remote_rows
-from .scenario import Scenario
+from .scenario import ROUTES, Scenario
 from .virtual_net import VirtualNet
 from .wire import Dialer, Wires
 from .witness import Witness
 
 if TYPE_CHECKING:
-    from .authority import Identities
+    from .authority import Authority, Identities
     from .tls_server import TlsFactory
 
+NO_LIMITS: Mapping[str, Any] = MappingProxyType({})
 ROOT = Path(__file__).resolve().parent.parent
 FIRMWARE = ROOT / "firmware"
 LIBRARY = ROOT / "lib" / "plexus_mp"
@@ -84,7 +86,9 @@ class World:
     """Everything that a run needs, made from `seed`, in real time or `virtual` time.
 
     Without `target` a gateway of its own is started, with `store`: on `port` or the next free one, or, in
-    virtual time, inside this process. A `target` needs real time.
+    virtual time, inside this process. A `target` needs real time. `route`, in virtual time: boards find the gateway by
+    its 'address', by a 'name', or by that over 'tls'. Where all values differ, `tolerance_ms` may be large.
+    `limits` are settings of the gateway.
     """
 
     def __init__(
@@ -95,10 +99,17 @@ class World:
         host: str = "127.0.0.1",
         port: int = 0,
         virtual: bool = False,
+        route: str = ROUTES[0],
+        limits: Mapping[str, Any] = NO_LIMITS,
     ) -> None:
         if virtual and target is not None:
             raise ValueError("--virtual needs the simulator's own gateway, not --gateway")
+        if route != ROUTES[0] and not virtual:
+            raise ValueError(f"a gateway that is reached by {route!r} needs virtual time")
         self.seed = seed
+        self.route = route
+        self.tolerance_ms = TOLERANCE_MS
+        self._limits = limits
         self.kernel = Kernel(virtual, VIRTUAL_EPOCH_MS if virtual else None)
         self._net = VirtualNet(self.kernel)
         self._real = RealDialer(self.kernel)
@@ -107,6 +118,7 @@ class World:
         self.store: Store | None = None
         self.gateway: Gateway | None = None
         self.identities: Identities
+        self._authority: Authority
         self.answers = ScriptedAnswers()
         self._tls: TlsFactory | None = None
         self.gateway_skew_ms = 0  # what the gateway's clock is ahead of true time
@@ -126,7 +138,7 @@ class World:
 
     def _open_gateway(self, host: str, port: int) -> None:
         assert self.store is not None
-        settings = Settings(keys={self._api_key: Grant()})
+        settings = Settings(keys={self._api_key: Grant()}, **self._limits)
         self.gateway = create_app(settings, self.store, self._gateway_ms, self._rng)
         self.gateway.script = self.answers
         if self.kernel.virtual:
@@ -148,7 +160,7 @@ class World:
             from .authority import Authority, make_identities  # keys that few runs need
             from .tls_server import tls_factory
 
-            authority = Authority()
+            self._authority = authority = Authority()
             self.identities = make_identities(authority, VIRTUAL_TLS_HOST, self.kernel.epoch_ms // 1000)
             self._tls = tls_factory(lambda: self._factory(), self.identities.good)
             self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
@@ -224,9 +236,17 @@ class World:
             self._target = Target(self.server.url, self._api_key)
         elif self.gateway is not None:
             self._net.listen(*VIRTUAL_GATEWAY, self._factory)
-            self._target = Target("http://{}:{}".format(*VIRTUAL_GATEWAY), self._api_key)
+            self._target = Target(self._virtual_url(), self._api_key)
         assert self._target is not None
         return self._target
+
+    def _virtual_url(self) -> str:
+        if self.route == "tls":
+            self.serve_tls()
+            return f"https://{VIRTUAL_TLS_HOST}:{VIRTUAL_TLS_PORT}"
+        self._net.names[VIRTUAL_TLS_HOST] = VIRTUAL_GATEWAY[0]
+        host = VIRTUAL_TLS_HOST if self.route == "name" else VIRTUAL_GATEWAY[0]
+        return f"http://{host}:{VIRTUAL_GATEWAY[1]}"
 
     def add_board(
         self,
@@ -256,12 +276,14 @@ class World:
     ) -> Placement:
         """Put a board with a BME280 and nothing, or `files`, on its filesystem into the world."""
         number = len(self.placements)
-        config.unique_id = config.unique_id[:-1] + bytes([number + 1 & 0xFF])
+        config.unique_id = config.unique_id[:-2] + (number + 1 & 0xFFFF).to_bytes(2, "big")
         witness = Witness()
         rngs = [random.Random(f"{self.seed}/{number}/{part}") for part in ("board", "wires", "sensor")]
         dialer: Dialer = self._net if self.kernel.virtual else self._real
         wires = Wires(self.kernel, dialer, rngs[1])
         board = Board(self.kernel, config, wires, make_vm, rngs[0], console, witness, files)
+        if self._tls is not None:
+            board.files.write("/ca.der", self._authority.der)
         sensor = BME280(Calibration(), board.now_us, make_trace(trace, self.seed), rngs[2])
         board.i2c.attach(BME280_ADDRESS, sensor)
         placement = Placement(board, witness, wires, sensor)
@@ -324,14 +346,16 @@ class World:
         """Journal against store, over all boards."""
         verdict = Verdict()
         for placement in self.placements:
-            verdict.add(self._judge(placement.witness))
+            verdict.add(self.judge(placement.witness))
         if self.store is not None:
             verdict.resent = self.store.repeated_total
         return verdict
 
-    def _judge(self, witness: Witness) -> Verdict:
+    def judge(self, witness: Witness) -> Verdict:
+        """Journal against store, of one board."""
         rows = [row for source_id in sorted(witness.source_ids) for row in self._stored(source_id)]
-        return compare(witness.journal, rows, witness.held, witness.dropped, witness.rejected)
+        given_up = (witness.dropped, witness.rejected)
+        return compare(witness.journal, rows, witness.held, *given_up, tolerance_ms=self.tolerance_ms)
 
     def _stored(self, source_id: str) -> Iterable[Row]:
         if self.store is not None:

@@ -68,6 +68,7 @@ def load_board(path: Path) -> tuple[BoardConfig, str]:
     if "MACHINE" in constants:
         config.machine = _typed(path, constants, "MACHINE", str)
     config.epoch_year = _typed(path, constants, "EPOCH_YEAR", int, config.epoch_year)
+    config.ticks_start_ms = _typed(path, constants, "TICKS_START_MS", int, config.ticks_start_ms)
     config.virtual_timers = _typed(path, constants, "VIRTUAL_TIMERS", bool, config.virtual_timers)
     config.port = _typed(path, constants, "PORT", str, RP2 if "Pico" in config.machine else ESP32)
     if config.port == RP2:
