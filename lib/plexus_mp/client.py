@@ -70,6 +70,7 @@ class Plexus:
         parts = assemble(VERSION, given)
         self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
         self._turn = Guard()
+        self.commands = self.video = None
         self._closed = False
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
         for module in ("assemble", "settings", "mount"):  # needed once
@@ -143,11 +144,17 @@ class Plexus:
         return self._recorder.now_ms()
 
     def tick(self):
-        """A slice of network work; True when calling again at once may help.
+        """A slice of network work, and the handler of a command if one waits; True when calling again at once may help.
 
-        Waits for a name resolution and, with https, a key exchange when a connection is opened, and for one sector
-        erase (a ring in files: one file) between readings; for nothing else.
+        Waits for a name resolution and, with https, a key exchange when a connection is opened, for one sector erase
+        (a ring in files: one file) between readings, and for that handler; for nothing else.
         """
+        more = self._slice()
+        if self.commands is not None:
+            self.commands.run_due(False)
+        return more
+
+    def _slice(self):
         call = self._recorder.enter()
         try:
             try:
@@ -165,8 +172,37 @@ class Plexus:
     def _on_timer(self, _):
         # The slices that follow at once are cheap, and a backlog should not wait for the next tick.
         for _ in range(8):
-            if not self.tick():
-                return
+            if not self._slice():
+                break
+        if self.commands is not None:
+            self.commands.run_due(True)
+
+    def command(self, name, **declaration):
+        """A decorator that declares a command: `title`, `description`, `params`, `danger`, `idempotent`,
+        `expires_in` seconds and `concurrency` as for plexus-python; docs/commands.md.
+
+        The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
+        limit. What is declared is told to the gateway at the next connection: declare before the first reading.
+        """
+        commands = self._commanded()
+
+        def declare(handler):
+            commands.declare(name, handler, **declaration)
+            return handler
+
+        return declare
+
+    def on_command(self, name, handler, description=None, params=None, concurrency="accept"):
+        """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
+        self._commanded().declare_legacy(name, handler, concurrency)
+
+    def _commanded(self):
+        if self.commands is None:
+            from .commands import attach
+
+            self.commands = attach(self._link, self._recorder, self._slice)
+            forget("settings")
+        return self.commands
 
     def sleep(self, seconds):
         """Sleep as `time.sleep` does, delivering meanwhile: for ports without timers."""

@@ -95,13 +95,16 @@ class Link:
                 return self._receive()
             if session is not None and session.open:
                 return session.step()
-            if self.waiting or not self._wanted():
+            if self.waiting:
+                return False
+            wanted = self._wanted()
+            if not wanted and (session is None or not session.listening or not has_network()):
                 return False
             if session is not None and self._socket_turn():
                 self._http.close()
                 session.start()
                 return True
-            return self._send()
+            return wanted and self._send()
         except OSError as e:
             self._broken(e)
         except MemoryError:
@@ -151,9 +154,9 @@ class Link:
         code = error.args[0] if error.args else 0
         session.close()
         why = error.args[-1] if error.args else error
-        if getattr(error, "fatal", False):
+        if session.barred:
             return self._pause(AUTH_FAILED, _REFUSED_MS, why)
-        if was_up and not hasattr(error, "fatal"):
+        if was_up and not session.refused:
             self.reconnects += 1
             if code == _GOODBYE:
                 return self._pause(self.status, _GOODBYE_MS, why)
