@@ -85,6 +85,7 @@ class Commands(Runner):
 
     def welcome(self, message):
         """A conversation began: say which runs are known, then again what nobody acknowledged."""
+        self._settle_news()
         self._out = [entry for entry in self._out if entry[2]]
         self._sent = 0
         self._sync = []
@@ -252,15 +253,17 @@ class Commands(Runner):
         self._bound()
 
     def _bound(self):
+        """Forget the oldest results first, then the oldest statuses."""
         out = self._out
-        spare = max(_HELD_BYTES, self._session.room)
-        for i in range(len(out) - 1, -1, -1):
-            spare -= len(out[i][3]) + len(out[i][4])
-            if spare < 0 and i < len(out) - 1:
-                spare += len(out[i][4])
-                out[i][4] = b""
+        size = sum([len(entry[3]) + len(entry[4]) for entry in out])
+        spare = max(_HELD_BYTES, self._session.room) - size
+        for i in range(len(out) - 1):
+            if spare >= 0:
+                break
+            spare += len(out[i][4])
+            out[i][4] = b""
         while len(out) > _HELD_MAX or (spare < 0 and len(out) > 1):
-            spare += len(out[0][3])
+            spare += len(out[0][3]) + len(out[0][4])
             del out[0]
             self._sent = max(self._sent - 1, 0)
             self.dropped += 1

@@ -32,10 +32,13 @@ class _NoHttp:
 
 
 class Talk:
-    """A board of which `talk.commands` are the commands; in a `with` block its conversation is of this gateway."""
+    """A board of which `talk.commands` are the commands, and its gateway; to be used in a `with` block."""
 
     def __init__(self, ticks=None, frame=1024, path="", welcome=None):
         self.ticks = ticks or Ticks()
+        self.ticks.__enter__()
+        self._sha1 = wires.hashlib_with(wires.Sha1)
+        self._sha1.__enter__()
         self.device = fakes.Device(self.ticks, frame=frame)
         self.peer = wires.Peer()
         self.link = Link(self.device.outbox, _NoHttp(), self.device.recorder)
@@ -48,9 +51,6 @@ class Talk:
         self.commands = Commands(self.session, self.device.recorder, self.step, path)
 
     def __enter__(self):
-        self.ticks.__enter__()
-        self._sha1 = wires.hashlib_with(wires.Sha1)
-        self._sha1.__enter__()
         return self
 
     def __exit__(self, *_):
@@ -105,9 +105,15 @@ class Talk:
         found.update(more)
         return self.say(found, True)
 
+    def lose(self):
+        """The connection breaks, and the pause after that begins."""
+        self.peer.stream.ended = True
+        for _ in range(3):
+            self.step()
+        assert not self.session.open
+        self.hello = None
+
     def drop(self):
         """The connection breaks, and the pause after that is over."""
-        self.peer.stream.ended = True
-        self.step()
+        self.lose()
         self.link.retry_now()
-        self.hello = None

@@ -208,7 +208,9 @@ def test_checks_and_codes():
         assert [each["seq"] for each in said] == list(range(1, len(answer) + 1)), what
         assert len(valve.calls) == calls, what
         last = said[-1]
-        assert last["type"] == "command_status" and ("error_message" in last) == (last["state"] == "failed"), what
+        assert last["type"] == "command_status" and ("error_message" in last) == (
+            last["state"] == "failed"
+        ), what
 
 
 def test_duplicates_are_reported_again_and_not_run():
@@ -232,7 +234,7 @@ def test_duplicates_are_reported_again_and_not_run():
         talk.commands.declare("slow", lambda run: said.append(talk.order("r", "slow")))
         talk.connect()
         assert [each["state"] for each in talk.order("r", "slow")] == ["succeeded"]
-    assert [each["state"] for each in said[0]] == ["acknowledged", "running", "running"]
+    assert [each["state"] for each in said[0]] == ["acknowledged", "running"]
 
 
 def test_params_as_the_handler_gets_them():
@@ -287,7 +289,15 @@ def test_it_expires_while_it_waits_and_the_clock_may_turn():
             with talks.Talk(talks.Ticks(start)) as talk:
                 valve = _Valve(talk.commands)
                 talk.connect()
-                talk.say({"type": "command_run", "run_id": "r", "command": "valve", "params": {"percent": 1}, "ttl_ms": 5000})
+                talk.say(
+                    {
+                        "type": "command_run",
+                        "run_id": "r",
+                        "command": "valve",
+                        "params": {"percent": 1},
+                        "ttl_ms": 5000,
+                    }
+                )
                 for _ in range(5):
                     talk.step()
                 for _ in range(waits_ms // 5000):
@@ -366,7 +376,13 @@ def test_acknowledgements_of_nothing_are_ignored():
         _Valve(talk.commands)
         talk.connect()
         talk.order("r", "valve", {"percent": 1})
-        for wrong in ({"run_id": "x", "seq": 9}, {"run_id": "r", "seq": "3"}, {"run_id": "r"}, {"seq": 3}, {"run_id": "r", "seq": 0}):
+        for wrong in (
+            {"run_id": "x", "seq": 9},
+            {"run_id": "r", "seq": "3"},
+            {"run_id": "r"},
+            {"seq": 3},
+            {"run_id": "r", "seq": 0},
+        ):
             talk.ask(type="command_status_ack", **wrong)
         talk.drop()
         assert len(talk.connect()) == 4
@@ -375,8 +391,7 @@ def test_acknowledgements_of_nothing_are_ignored():
 def test_a_run_that_ends_while_the_connection_is_down():
     def handler(run):
         run.progress(10)
-        talk.peer.connects = False
-        talk.drop()
+        talk.lose()
         run.progress(100)
         return {"done": True}
 
@@ -384,10 +399,12 @@ def test_a_run_that_ends_while_the_connection_is_down():
         talk.commands.declare("c", handler)
         talk.connect()
         talk.order("r", "c")
-        talk.drop()
-        talk.peer.connects = True
+        talk.link.retry_now()
         said = talk.connect()
-    assert said[0] == {"type": "command_sync", "runs": [{"run_id": "r", "state": "succeeded", "seq": 4}]}
+    assert said[0] == {
+        "type": "command_sync",
+        "runs": [{"run_id": "r", "state": "succeeded", "seq": 4}],
+    }  # one was progress
     assert [each["state"] for each in said[1:]] == ["acknowledged", "running", "succeeded"]
     assert said[-1]["result"] == {"done": True}
 
@@ -400,7 +417,7 @@ def test_statuses_have_bounds():
             talk.order("run-%03d" % n, "valve", {"percent": 1})
         assert talk.commands.dropped > 0
         talk.drop()
-        said = [each for each in talk.connect() if each["type"] == "command_status"]
+        said = [each for each in talk.connect() + talk.run(400) if each["type"] == "command_status"]
         assert said[-1]["run_id"] == "run-109" and "result" in said[-1] and "result" not in said[0]
         assert len(said) == 330 - talk.commands.dropped <= 256
         size = sum([len(json.dumps(each)) for each in said])
@@ -459,11 +476,18 @@ def test_a_run_too_long_to_receive_fails_and_the_connection_stays():
     with talks.Talk(frame=700) as talk:
         _Valve(talk.commands)
         talk.connect()
-        text = b'{"type":"command_run","run_id":"r","command":"valve","params":{"x":"%s"}}'.replace(b"%s", b"y" * 3000)
+        text = b'{"type":"command_run","run_id":"r","command":"valve","params":{"x":"%s"}}'.replace(
+            b"%s", b"y" * 3000
+        )
         [said] = talk.say(text, True)
-        assert (said["error_code"], said["run_id"]) == ("bad_params", "r") and "686 bytes" in said["error_message"]
+        assert (said["error_code"], said["run_id"]) == ("bad_params", "r") and "686 bytes" in said[
+            "error_message"
+        ]
         assert len(talk.say(text, True)) == 1 and talk.commands.repeated == 1
-        for other in (b'{"type":"typed_command","id":"' + b"i" * 3000 + b'"}', b'{"type":"command_run","run_id":"' + b"i" * 3000):
+        for other in (
+            b'{"type":"typed_command","id":"' + b"i" * 3000 + b'"}',
+            b'{"type":"command_run","run_id":"' + b"i" * 3000,
+        ):
             assert talk.say(other, True) == []
         assert talk.commands.ignored == 2
         assert _short(talk.order("s", "valve", {"percent": 1})) == _DONE
@@ -533,7 +557,8 @@ def test_a_handler_may_send():
 
 def test_an_interrupted_handler_is_over():
     def handler(run):
-        raise KeyboardInterrupt
+        if run.id == "r":
+            raise KeyboardInterrupt
 
     with talks.Talk() as talk:
         talk.commands.declare("c", handler, concurrency="reject")
@@ -545,7 +570,7 @@ def test_an_interrupted_handler_is_over():
         except KeyboardInterrupt:
             pass  # it is the program's to decide
         assert talk.run()[-1]["error_code"] == "handler_error"
-        assert [s for s, _ in _short(talk.order("s", "c")[:0])] == []
+        assert _short(talk.order("s", "c")) == _DONE
 
 
 def test_too_many_wait():
@@ -553,7 +578,9 @@ def test_too_many_wait():
         _Valve(talk.commands)
         talk.connect()
         for n in range(10):
-            talk.say({"type": "command_run", "run_id": "r%d" % n, "command": "valve", "params": {"percent": 1}})
+            talk.say(
+                {"type": "command_run", "run_id": "r%d" % n, "command": "valve", "params": {"percent": 1}}
+            )
             for _ in range(4):
                 talk.step()
         said = talk.run(80)
