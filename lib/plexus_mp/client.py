@@ -196,6 +196,25 @@ class Plexus:
         """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
         self._commanded().declare_legacy(name, handler, concurrency)
 
+    def send_video_frame(
+        self, frame, camera_id="camera:0", quality=85, timestamp=None, width=None, height=None
+    ):
+        """Send `frame`, a JPEG in bytes or a buffer of at most 750,000 bytes, over the WebSocket; docs/video.md.
+
+        True when it is on its way: while `px.video.busy` its bytes must stay as they are, because it is not copied.
+        False, and counted in `px.video.dropped`, when the one before is still on its way, there is no connection, the
+        time is not known, or it is too big. `width` and `height` in pixels are read from the JPEG when not given;
+        `quality` is there for code of plexus-python. Raises `TypeError` or `ValueError` for no JPEG. Never waits.
+        """
+        if self.video is None:
+            if self._link.session is None:
+                raise ValueError("video needs the WebSocket: transport must not be 'http'")
+            from .video import Video
+
+            self.video = Video(self._link.session, self.source_id)
+        unix_ms = self.now_ms() if timestamp is None else to_ms(timestamp)
+        return self.video.take(frame, camera_id, width, height, unix_ms)
+
     def _commanded(self):
         if self.commands is None:
             from .commands import attach

@@ -71,6 +71,8 @@ class Session:
     def close(self):
         self._state = _CLOSED
         self.held = False
+        if self.video is not None:
+            self.video.lose()
         self.ws.close()
         self._link.retries += self._outbox.handed
         self._outbox.take_back()

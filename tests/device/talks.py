@@ -1,6 +1,7 @@
 """A gateway in a conversation with the library: it is let in, and says and hears what a test wants."""
 
 import json
+import os
 
 from plexus_mp import runs, session
 from plexus_mp.commands import Commands
@@ -9,6 +10,7 @@ from plexus_mp.session import Session
 
 from . import fakes, wires
 
+_FILE = "plexus-test.runs"
 _HELLO = b'{"type":"device_auth","api_key":"plx_x","source_id":"test-1"}'
 
 
@@ -117,3 +119,59 @@ class Talk:
         """The connection breaks, and the pause after that is over."""
         self.lose()
         self.link.retry_now()
+
+
+class Clean:
+    """In a `with` block there is no file, and none after it."""
+
+    def __enter__(self):
+        self.__exit__()
+        return _FILE
+
+    def __exit__(self, *_):
+        for path in (_FILE, _FILE + ".new"):
+            try:
+                os.remove(path)
+            except OSError:
+                continue
+
+
+class Valve:
+    """Handlers, and what they were called with."""
+
+    def __init__(self, commands):
+        self.calls = []
+        self.commands = commands
+        declare = commands.declare
+        declare(
+            "valve",
+            self.valve,
+            params={"percent": {"type": "integer", "minimum": 1, "maximum": 8}},
+            idempotent=True,
+        )
+        declare("alone", self.alone, concurrency="reject", idempotent=True)
+        declare("broken", self.broken, idempotent=True)
+        declare("stopped", self.stopped, idempotent=True)
+        declare("once", self.once)
+
+    def valve(self, run, percent):
+        self.calls.append(("valve", percent))
+        return {"percent": percent}
+
+    def alone(self, run):
+        self.calls.append(("alone", run.id))
+
+    def broken(self, run):
+        raise OSError(5, "no pump")
+
+    def stopped(self, run):
+        raise run.Cancelled("by hand")
+
+    def once(self, run):
+        self.calls.append(("once", run.id))
+        return {"n": len(self.calls)}
+
+
+def short(statuses):
+    """(state, error_code) of each status, in order."""
+    return [(each["state"], each.get("error_code")) for each in statuses]
