@@ -1,6 +1,5 @@
 """Commands: declarations, the checks of a run in their order, statuses, reconnects, and what must not run twice."""
 
-import json
 
 from . import talks
 
