@@ -75,8 +75,8 @@ class CommandRunsApi:
         refusal = self._refusal(request, "read")
         if refusal is not None:
             return refusal
-        text = request.query_params.get("limit", str(_LIMIT_DEFAULT))
         limit_max = self._reading.settings.command_runs_max
+        text = request.query_params.get("limit", str(min(_LIMIT_DEFAULT, limit_max)))
         if not (text.isascii() and text.isdigit() and len(text) <= 9 and 0 < int(text) <= limit_max):
             return _error(400, f"limit must be an integer from 1 to {limit_max}")
         runs = self._runs.select(request.query_params.get("source_id"), int(text))
