@@ -163,7 +163,10 @@ class Link:
             return self._lost(why)
         self.last_error = str(why)
         self._socket_tries = min(self._socket_tries + 1, 8)
-        self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
+        if session.listening:  # nobody reaches the board by HTTP
+            self._socket_wait_ms = min(_BACKOFF_MS << self._socket_tries, _BACKOFF_MAX_MS)
+        else:
+            self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
         self._socket_since = ticks_ms()
 
     # what the session tells

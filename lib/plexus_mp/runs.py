@@ -143,6 +143,9 @@ class Runner:
                 self._live.remove(run)
                 return
         self._news.append((run.id, RUNNING, b"", b""))
+        for _ in range(NEWS_MAX):  # said before the handler holds everything up
+            if not self._tick():
+                break
         self._call(run, handler, (run,), run.params)
 
     def _call(self, run, handler, arguments, named):
