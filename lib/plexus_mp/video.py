@@ -29,6 +29,7 @@ class Video:
         self._jpeg = None
         self._head = None  # to be sent first; b"": it is
         self.sent = self.dropped = 0
+        session.listening = True
         session.video = self
 
     @property
