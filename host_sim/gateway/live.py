@@ -212,8 +212,10 @@ class Live:
             self._online.discard(source_id)
             self._commands.pop(source_id, None)
             self._cameras = {camera: None for camera in self._cameras if camera[0] != source_id}
-        if described.get("commands"):
-            self._commands[source_id] = described["commands"]
+        if described is not _NOTHING_SAID:
+            self._commands.pop(source_id, None)
+            if described.get("commands"):
+                self._commands[source_id] = described["commands"]
         state = "online" if online else "offline"
         self._urgent({"type": "source_status", "source_id": source_id, "status": state, **described})
 

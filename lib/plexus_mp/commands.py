@@ -118,14 +118,16 @@ class Commands(Runner):
 
     def hear(self, message):
         kind = message["type"]
-        if kind == "command_run":
-            self._take_run(message)
-        elif kind == "command_status_ack":
-            self._take_ack(message.get("run_id"), message.get("seq"))
-        elif kind == "typed_command":
-            self._take_legacy(message)
-        else:
-            self.ignored += 1
+        try:
+            if kind == "command_run":
+                return self._take_run(message)
+            if kind == "command_status_ack":
+                return self._take_ack(message.get("run_id"), message.get("seq"))
+            if kind == "typed_command":
+                return self._take_legacy(message)
+        except UnicodeError:  # half of a surrogate pair, which JSON can say
+            pass
+        self.ignored += 1
 
     def hear_too_much(self, ws):
         """A message was longer than there is room for. The beginning of a run tells whose it is."""
@@ -162,7 +164,7 @@ class Commands(Runner):
         elif ttl_ms <= 0:
             return self._fail(run_id, EXPIRED, "expired before it arrived")
         else:
-            ttl_ms = int(min(ttl_ms, _TTL_MAX_MS))
+            ttl_ms = int(min(_TTL_MAX_MS, ttl_ms))
         why = self._why_busy(name, declared)
         if why:
             return self._fail(run_id, BUSY, why)

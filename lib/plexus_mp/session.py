@@ -192,7 +192,7 @@ class Session:
         try:
             message = json.loads(ws.kept)
             kind = message["type"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RuntimeError):  # the last: nested too deep
             raise OSError(71, "not the JSON of a gateway")  # EPROTO
         if kind == "telemetry_ack":
             self._take_ack(message.get("seq"))

@@ -1,7 +1,6 @@
 """Commands: declarations, the checks of a run in their order, statuses, reconnects, and what must not run twice."""
 
-
-from . import talks
+from . import gen, talks
 
 _DONE = [("acknowledged", None), ("running", None), ("succeeded", None)]
 
@@ -306,6 +305,71 @@ def test_frames_that_are_none():
         ):
             assert talk.say(wrong, True) == []
         assert talk.commands.ignored == 5 and talk.session.up and not valve.calls
+
+
+_WORDS = (
+    None,
+    True,
+    0,
+    -1,
+    7,
+    1.5,
+    1e300,
+    float("nan"),
+    "",
+    "r1",
+    "valve",
+    "once",
+    "x" * 300,
+    [],
+    [1],
+    {},
+    {"percent": 3},
+    {"percent": []},
+)
+_KINDS = ("command_run", "command_status_ack", "typed_command", "command_run", "other")
+_FIELDS = ("run_id", "id", "command", "params", "ttl_ms", "attempt", "seq")
+
+
+def test_frames_of_no_sense():
+    """Whatever they hold, the connection stays, and what is said can be read."""
+    g = gen.Gen(7)
+    with talks.Talk() as talk:
+        talks.Valve(talk.commands)
+        talk.commands.declare_legacy("valve", lambda name, params: params, "accept")
+        talk.connect()
+        for _ in range(300):
+            message = {"type": g.pick(_KINDS)}
+            for field in _FIELDS:
+                if g.below(3):
+                    message[field] = g.pick(_WORDS)
+            talk.say(message, True)
+            assert talk.session.up
+        assert talk.commands.ignored > 50 and talk.commands.repeated > 10
+
+
+def test_half_a_character_is_ignored():
+    with talks.Talk() as talk:
+        talks.Valve(talk.commands)
+        talk.connect()
+        for text in (
+            b'{"type":"command_run","run_id":"\\ud800","command":"valve","params":{"percent":1}}',
+            b'{"type":"command_run","run_id":"r","command":"\\ud800"}',
+        ):
+            talk.say(text)
+            for _ in range(9):
+                talk.step()
+        assert talk.session.up
+
+
+def test_json_that_is_nested_too_deep_ends_the_conversation_only():
+    with talks.Talk(frame=8000) as talk:
+        talks.Valve(talk.commands)
+        talk.connect()
+        talk.say(b'{"type":"x","p":' + b"[" * 7000 + b"]" * 900 + b"}")
+        for _ in range(9):
+            talk.step()
+        assert not talk.session.up and talk.link.failures == 1
 
 
 # what must not run twice
