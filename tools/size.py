@@ -53,6 +53,8 @@ GROUPS = {
     "Wi-Fi networks in the settings": ("wifi",),
     "the first reading of a name, or with a text": ("checks",),
     "readings of an earlier boot that never had the time": ("survey",),
+    "commands, with the first that is declared": ("commands", "runs", "runbook", "params"),
+    "the first picture": ("video",),
     "making a client, then given back": ("assemble", "settings", "mount"),
 }
 

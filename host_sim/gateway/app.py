@@ -14,6 +14,8 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from .auth import Authenticator
+from .command_runs import CommandRuns
+from .command_runs_api import CommandRunsApi
 from .commands_api import CommandsApi
 from .conditions import Conditions, Script
 from .counters import Counters
@@ -68,6 +70,7 @@ class Gateway:
         self._ingest = Ingest(
             settings, self._intake, self.counters, self._authenticator, self.conditions, now_ms
         )
+        self.runs = CommandRuns(settings, self.devices, self.live, self.counters, now_ms, rng)
         self._device = DeviceSocket(
             settings,
             self._intake,
@@ -77,6 +80,7 @@ class Gateway:
             self._authenticator,
             self.conditions,
             now_ms,
+            self.runs,
         )
         self.script = script
         self._browser = LiveSocket(
@@ -103,6 +107,7 @@ class Gateway:
         router = Router(redirect_slashes=False, default=_not_found)
         router.routes += [*TelemetryApi(reading).routes(), *DataApi(reading).routes()]
         router.routes += CommandsApi(reading, self.devices).routes()
+        router.routes += CommandRunsApi(reading, self.runs).routes()
         router.routes += Page(self.settings).routes()
         router.add_route("/health", self._health)
         return router

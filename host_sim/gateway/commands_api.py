@@ -32,20 +32,22 @@ class CommandsApi:
         if status:
             return json_response({"detail": _REFUSALS[status]}, status)
         try:
-            command, params = _command_of(await self._body(request))
+            limit = self._reading.settings.command_max_bytes
+            command, params = _command_of(await read_small_body(request, limit))
         except ValueError as error:
             return json_response({"detail": str(error)}, 400)
         sent = self._devices.send_typed_command(request.path_params["source_id"], command, params)
         return json_response({"queued": sent is not None})
 
-    async def _body(self, request: Request) -> bytes:
-        limit = self._reading.settings.command_max_bytes
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise ValueError(f"body too large (max {limit} bytes)")
-        return bytes(body)
+
+async def read_small_body(request: Request, limit: int) -> bytes:
+    """The request's body; ValueError when it is longer than `limit` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise ValueError(f"body too large (max {limit} bytes)")
+    return bytes(body)
 
 
 def _command_of(body: bytes) -> tuple[str, dict[str, Any]]:

@@ -301,6 +301,7 @@ class DeviceSession:
             raise Invalid("seq must be an integer from 1")
         if type(message.get("state")) is not str:
             raise Invalid("state must be a string")
+        self._desk.runs.status(self._device.source_id, message)
         self._relay_named(message)
         return {"type": "command_status_ack", "run_id": run_id, "seq": seq}
 
@@ -309,6 +310,7 @@ class DeviceSession:
         runs = message.get("runs")
         if type(runs) is not list or len(runs) > _RUNS_MAX:
             raise Invalid(f"runs must be an array (max {_RUNS_MAX})")
+        self._desk.runs.synced(self._device, runs)
         self._relay_named(message)
 
     def _relay_named(self, message: Content) -> None:
@@ -321,25 +323,31 @@ class DeviceSession:
             raise Invalid(f"message too big (max {limit} bytes)")
         return text
 
-    # video, which is shown to nobody yet
+    # video: the newest picture of each camera, for those who watch
 
     def _video_frame(self, message: Content, text: str) -> None:
         for name in ("camera_id", "frame"):
             if type(message.get(name)) is not str:
                 raise Invalid(f"{name} must be a string")
         self._counters.add("video_frames")
+        self._show({**message, "source_id": self._device.source_id})
 
     def _binary(self, data: bytes) -> None:
         """A video frame; whatever is wrong with it, nobody is told."""
         try:
             self._let_pass(self._telemetry_rate)
-            parse_video(data)
+            frame = parse_video(data, self._desk.settings.video_max_bytes)
         except _Refused:
             self._counters.add("video_frames_over_rate")
         except ValueError:
             self._counters.add("video_frames_invalid")
         else:
             self._counters.add("video_frames")
+            self._show(frame.described(self._device.source_id))
+
+    def _show(self, picture: Content) -> None:
+        if not self._desk.live.show_picture(picture):
+            self._counters.add("video_frames_unshown")
 
 
 def _ack(seq: int) -> Content:

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 
 from .auth import Authenticator
+from .command_runs import CommandRuns
 from .conditions import Conditions, Fate, Hello, Request, Say, Script, Upgrade
 from .counters import Counters
 from .device_session import Closed, DeviceSession
@@ -43,8 +44,10 @@ class DeviceSocket:
         authenticator: Authenticator,
         conditions: Conditions,
         now_ms: Callable[[], int],
+        runs: CommandRuns,
     ) -> None:
         self.settings = settings
+        self.runs = runs
         self.intake = intake
         self.devices = devices
         self.live = live
@@ -110,7 +113,11 @@ class DeviceSocket:
         await self._scripted(socket, hello, receive)
         device = self._admit(socket, hello)
         await send({"type": "websocket.send", "text": orjson.dumps(self._welcome(device)).decode()})
+        for complaint in device.complaints:
+            self.counters.add(f"device_{complaint['code']}")
+            await send({"type": "websocket.send", "text": orjson.dumps(complaint).decode()})
         self.devices.join(device)
+        self.runs.joined(device)
         socket.watch(self.settings.device_ping_s, self.settings.device_silence_s)
         session = DeviceSession(self, device, receive, send)
         writer = asyncio.get_running_loop().create_task(session.write())
@@ -177,7 +184,8 @@ class DeviceSocket:
         generation = self.intake.generation
         if generation == "oct" and grant.source_id not in (None, hello["source_id"]):
             raise _refused("API key is limited to another device")
-        return Device(hello["source_id"], socket, generation, hello, self.settings)
+        takes_commands = "commands" in grant.scopes
+        return Device(hello["source_id"], socket, generation, hello, self.settings, takes_commands)
 
     def _welcome(self, device: Device) -> dict[str, Any]:
         content: dict[str, Any] = {"type": "authenticated", "source_id": device.source_id}

@@ -13,11 +13,13 @@ import orjson
 
 from .counters import Counters
 from .live import Live
+from .manifest import Entry, read_manifest
 from .presence import Presence
 from .settings import Generation, Settings
 from .socket_protocol import GatewayWebSocket
 
 _PLATFORM_MAX = 256
+_COMPLAINTS_MAX = 16
 
 
 class Device:
@@ -30,6 +32,7 @@ class Device:
         generation: Generation,
         hello: Mapping[str, Any],
         settings: Settings,
+        takes_commands: bool = True,
     ) -> None:
         self.source_id = source_id
         self.socket = socket
@@ -44,13 +47,31 @@ class Device:
         self.sensors, self.cameras, self.commands = (
             _bounded_list(hello.get(name), limit) for name in ("sensors", "cameras", "commands")
         )
+        # Commands protocol 1: what it can be asked to do, and what is to be said of that.
+        self.manifest: dict[str, Entry] = {}
+        self.complaints: list[Mapping[str, str]] = []
+        if self.protocol and self.commands:
+            self._read_commands(takes_commands)
+        self.remembers_runs = hello.get("remembers_runs") is True
+        self.known_runs: set[str] = set()
+        self.synced = False  # it told which runs it knows
         self._queue: deque[str] = deque()
         self._queue_max = settings.device_queue_max
         self._wake = asyncio.Event()
 
     def described(self) -> dict[str, Any]:
         """What it says of itself, for those who watch."""
-        return {"platform": self.platform, "sensors": self.sensors, "cameras": self.cameras}
+        content = {"platform": self.platform, "sensors": self.sensors, "cameras": self.cameras}
+        return {**content, "commands": list(self.manifest.values())} if self.manifest else content
+
+    def _read_commands(self, takes_commands: bool) -> None:
+        if not takes_commands:
+            detail = "this API key may not receive commands"
+            self.complaints.append({"type": "error", "code": "commands_not_permitted", "detail": detail})
+            return
+        self.manifest, faults = read_manifest(self.commands)
+        error = {"type": "error", "code": "invalid_command"}
+        self.complaints += [{**error, "detail": fault} for fault in faults[:_COMPLAINTS_MAX]]
 
     def push(self, content: Mapping[str, Any]) -> bool:
         """Queue a message; False when the queue is full, and then it is not."""

@@ -29,6 +29,7 @@ class Viewer:
         self._urgent: deque[str] = deque(maxlen=queue_max)
         self._history: str | None = history
         self._batch: str | None = None
+        self._pictures: dict[tuple[str, str], str] = {}  # the newest of each camera that is not sent
         self._ready = False
         self._wake = asyncio.Event()
 
@@ -46,6 +47,13 @@ class Viewer:
         self._wake.set()
         return int(replaced)
 
+    def push_picture(self, camera: tuple[str, str], text: str) -> int:
+        """Offer a camera's newest picture; returns 1 when it replaced one that was not sent yet."""
+        replaced = camera in self._pictures
+        self._pictures[camera] = text
+        self._wake.set()
+        return int(replaced)
+
     def ready(self) -> None:
         """The browser has drawn what it got and wants the next batch."""
         self._ready = True
@@ -54,11 +62,16 @@ class Viewer:
     async def next(self) -> str:
         """The next message to send; waits until there is one."""
         while True:
-            text = self._urgent.popleft() if self._urgent else self._pull()
+            text = self._urgent.popleft() if self._urgent else self._pull() or self._picture()
             if text is not None:
                 return text
             self._wake.clear()
             await self._wake.wait()
+
+    def _picture(self) -> str | None:
+        for camera in self._pictures:
+            return self._pictures.pop(camera)
+        return None
 
     def _pull(self) -> str | None:
         if not self._ready:
@@ -94,6 +107,8 @@ class Live:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._online: set[str] = set()
+        self._commands: dict[str, Any] = {}  # what connected devices declared
+        self._cameras: dict[tuple[str, str], None] = {}
 
     @property
     def viewers(self) -> int:
@@ -124,7 +139,7 @@ class Live:
         """The first message to a browser: who is there, and what time it is here."""
         sources = [known._asdict() for known in self._presence.all()]
         online = [s["source_id"] for s in sources if s["online"]]
-        content = {"type": "init", "online_sources": online, "sources": sources}
+        content = {"type": "init", "online_sources": online, "sources": sources, "commands": self._commands}
         return _text({**content, "server_time_ms": self._now_ms(), "online_ms": self._settings.online_ms})
 
     def publish(self, points: Sequence[Point], received_ms: int) -> None:
@@ -168,6 +183,18 @@ class Live:
         for viewer in self._viewers:
             self._counters.add("live_batches_replaced", viewer.push_batch(text))
 
+    def show_picture(self, picture: Mapping[str, Any]) -> bool:
+        """Give a `video_frame` to every viewer; False when that is one camera too many."""
+        camera = (picture["source_id"], picture["camera_id"])
+        if camera not in self._cameras and len(self._cameras) >= self._settings.video_cameras_max:
+            return False
+        self._cameras[camera] = None
+        if self._viewers:
+            text = _text(dict(picture))
+            for viewer in self._viewers:
+                self._counters.add("live_pictures_replaced", viewer.push_picture(camera, text))
+        return True
+
     def _urgent(self, content: dict[str, Any]) -> None:
         if self._viewers:
             self.relay(_text(content))
@@ -183,6 +210,12 @@ class Live:
             self._online.add(source_id)
         else:
             self._online.discard(source_id)
+            self._commands.pop(source_id, None)
+            self._cameras = {camera: None for camera in self._cameras if camera[0] != source_id}
+        if described is not _NOTHING_SAID:
+            self._commands.pop(source_id, None)
+            if described.get("commands"):
+                self._commands[source_id] = described["commands"]
         state = "online" if online else "offline"
         self._urgent({"type": "source_status", "source_id": source_id, "status": state, **described})
 

@@ -27,8 +27,8 @@ DEFAULT_PORT = 8765
 class Grant:
     """What one API key may do.
 
-    Scopes: `read` the read APIs, `write` as a device, `commands` to devices. `source_id` limits
-    *writing* to that device (refused in generation `oct`, unknown in `aug`).
+    Scopes: `read` the read APIs, `write` as a device, `commands` to give them, and on a device's key to take them.
+    `source_id` limits *writing* to that device (refused in generation `oct`, unknown in `aug`).
     """
 
     scopes: frozenset[str] = frozenset({"read", "write", "commands"})
@@ -72,6 +72,15 @@ class Settings:
     control_burst: int = 60
     control_rate_per_s: float = 20.0
     command_max_bytes: int = 65_536
+    # Runs of commands: all that are kept, those of one source that are not over, how often one that is not
+    # acknowledged is delivered again, and how long a device has to tell which runs it knows; our own choice.
+    command_runs_max: int = 1_000
+    command_runs_open_max: int = 64
+    command_retry_s: float = 5.0
+    command_sync_s: float = 10.0
+    # A JPEG on its way to browsers: ws.py of plexus-python; the number of cameras is our own choice.
+    video_max_bytes: int = 750_000
+    video_cameras_max: int = 16
     # Not even a pong for so long: the device is gone. Our own choice: three heartbeats.
     device_silence_s: float = 90.0
     # What a device may say of itself (sensors, cameras, commands), as JSON; our own choice.

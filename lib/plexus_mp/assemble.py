@@ -73,7 +73,7 @@ def make_link(outbox, recorder, settings, given, key, source, version):
         hello = hello % (json.dumps(key), NAME, about)
         beat = '{"type":"heartbeat",%s}' % about
         ws = Ws(connect, host, port, path + "/ws/device", agent, buf)
-        link.session = Session(ws, buf, outbox, link, hello.encode(), beat.encode())
+        link.session = Session(ws, outbox, link, hello.encode(), beat.encode())
     return link
 
 

@@ -48,7 +48,7 @@ def series_json(metric, tags):
     return dumps(metric), dumps(tags)
 
 
-def _check_json(value, depth):
+def check_json(value, depth):
     """JSON has no NaN, and what Python makes of other keys or types differs between ports: refuse them."""
     if isinstance(value, (dict, list, tuple)) and depth > _DEPTH_MAX:
         raise PlexusError("value is nested deeper than %d levels" % _DEPTH_MAX)
@@ -56,10 +56,10 @@ def _check_json(value, depth):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise PlexusError("value has a key that is not a str: %r" % (key,))
-            _check_json(item, depth + 1)
+            check_json(item, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check_json(item, depth + 1)
+            check_json(item, depth + 1)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise PlexusError("value must be finite, not %r" % value)
@@ -74,7 +74,7 @@ def json_text(value):
         return dumps(value)
     if not isinstance(value, (dict, list, tuple)):
         raise TypeError("value must be a number, bool, str, list or dict, not %s" % type(value).__name__)
-    _check_json(value, 1)
+    check_json(value, 1)
     text = dumps(value)
     if len(text) > JSON_MAX:
         raise ValueError("value is %d bytes as JSON, the limit is %d" % (len(text), JSON_MAX))

@@ -86,6 +86,7 @@ class Plexus:
         self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
         self._tick_ms = self._period_ms = tick_ms
         self._turn = Guard()
+        self.commands = self.video = None
         self._closed = False
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
         for module in ("assemble", "settings", "mount"):  # needed once
@@ -159,11 +160,17 @@ class Plexus:
         return self._recorder.now_ms()
 
     def tick(self):
-        """A slice of network work; True when calling again at once may help.
+        """A slice of network work, and the handler of a command if one waits; True when calling again at once may help.
 
-        Waits for a name resolution and, with https, a key exchange when a connection is opened, and for one sector
-        erase (a ring in files: one file) between readings; for nothing else.
+        Waits for a name resolution and, with https, a key exchange when a connection is opened, for one sector erase
+        (a ring in files: one file) between readings, and for that handler; for nothing else.
         """
+        more = self._slice()
+        if self.commands is not None:
+            self.commands.run_due(False)
+        return more
+
+    def _slice(self):
         call = self._recorder.enter()
         try:
             try:
@@ -181,8 +188,10 @@ class Plexus:
     def _on_timer(self, _):
         # The slices that follow at once are cheap, and a backlog should not wait for the next tick.
         for _ in range(8):
-            if not self.tick():
+            if not self._slice():
                 break
+        if self.commands is not None:
+            self.commands.run_due(True)
         # While the answer that tells the time is awaited the timer is quicker: when it came is then known better.
         period_ms = self._tick_ms
         if self._link.hasty:
@@ -192,6 +201,52 @@ class Plexus:
         if period_ms != self._period_ms and not self._closed:
             self._period_ms = period_ms
             pace_ticker(self._ticker, self._on_timer, period_ms)
+
+    def command(self, name, **declaration):
+        """A decorator that declares a command: `title`, `description`, `params`, `danger`, `idempotent`,
+        `expires_in` seconds and `concurrency` as for plexus-python; docs/commands.md.
+
+        The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
+        limit. What is declared is told to the gateway at the next connection: declare before the first reading.
+        """
+        commands = self._commanded()
+
+        def declare(handler):
+            commands.declare(name, handler, **declaration)
+            return handler
+
+        return declare
+
+    def on_command(self, name, handler, description=None, params=None, concurrency="accept"):
+        """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
+        self._commanded().declare_legacy(name, handler, concurrency)
+
+    def send_video_frame(
+        self, frame, camera_id="camera:0", quality=85, timestamp=None, width=None, height=None
+    ):
+        """Send `frame`, a JPEG in bytes or a buffer of at most 750,000 bytes, over the WebSocket; docs/video.md.
+
+        True when it is on its way: while `px.video.busy` its bytes must stay as they are, because it is not copied.
+        False, and counted in `px.video.dropped`, when the one before is still on its way, there is no connection, the
+        time is not known, or it is too big. `width` and `height` in pixels are read from the JPEG when not given;
+        `quality` is there for code of plexus-python. Raises `TypeError` or `ValueError` for no JPEG. Never waits.
+        """
+        if self.video is None:
+            if self._link.session is None:
+                raise ValueError("video needs the WebSocket: transport must not be 'http'")
+            from .video import Video
+
+            self.video = Video(self._link.session, self.source_id)
+        unix_ms = self.now_ms() if timestamp is None else to_ms(timestamp)
+        return self.video.take(frame, camera_id, width, height, unix_ms)
+
+    def _commanded(self):
+        if self.commands is None:
+            from .commands import attach
+
+            self.commands = attach(self._link, self._recorder, self._slice)
+            forget("settings")
+        return self.commands
 
     def sleep(self, seconds):
         """Sleep as `time.sleep` does, delivering meanwhile: for ports without timers."""

@@ -91,8 +91,8 @@ class Link:
     def idle(self):
         """Nothing is under way: a look once in a while is enough."""
         session = self.session
-        opening = session is not None and session.open and not session.up
-        return not (opening or self._http.busy or self._edges or self._outbox.unsettled)
+        at_work = session is not None and session.open and (session.held or not session.up)
+        return not (at_work or self._http.busy or self._edges or self._outbox.unsettled)
 
     @property
     def synced(self):
@@ -114,13 +114,16 @@ class Link:
                 return self._receive()
             if session is not None and session.open:
                 return session.step()
-            if self.waiting or not self._wanted():
+            if self.waiting:
+                return False
+            wanted = self._wanted()
+            if not wanted and (session is None or not session.listening or not has_network()):
                 return False
             if session is not None and self._socket_turn():
                 self._http.close()
                 session.start()
                 return True
-            return self._send()
+            return wanted and self._send()
         except OSError as e:
             self._broken(e)
         except MemoryError:
@@ -170,16 +173,19 @@ class Link:
         code = error.args[0] if error.args else 0
         session.close()
         why = error.args[-1] if error.args else error
-        if getattr(error, "fatal", False):
+        if session.barred:
             return self._pause(AUTH_FAILED, _REFUSED_MS, why)
-        if was_up and not hasattr(error, "fatal"):
+        if was_up and not session.refused:
             self.reconnects += 1
             if code == _GOODBYE:
                 return self._pause(self.status, _GOODBYE_MS, why)
             return self._lost(why)
         self.last_error = str(why)
         self._socket_tries = min(self._socket_tries + 1, 8)
-        self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
+        if session.listening:  # nobody reaches the board by HTTP
+            self._socket_wait_ms = min(_BACKOFF_MS << self._socket_tries, _BACKOFF_MAX_MS)
+        else:
+            self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
         self._socket_since = ticks_ms()
 
     # what the session tells

@@ -9,7 +9,7 @@ import json
 from .outbox import HEADROOM
 from .ports import const, ticks_diff, ticks_ms
 
-_TEXT = const(0x81)
+TEXT = const(0x81)
 _AUTH_MS = const(10_000)
 _ACK_MS = const(30_000)
 _HEARTBEAT_MS = const(30_000)
@@ -26,32 +26,26 @@ _AUTHENTICATING = const(2)
 _UP = const(3)
 
 
-class Refused(OSError):
-    """The gateway does not take this conversation; `fatal`: nor any other way."""
-
-    def __init__(self, why, fatal):
-        super().__init__(13, why)  # EACCES
-        self.fatal = fatal
-
-
 class Session:
-    """Delivers `outbox` over `ws`, whose receive buffer is `buf`.
+    """Delivers `outbox` over `ws`.
 
-    `hello` is the JSON of `device_auth`, `beat` that of a heartbeat. `link` is told what concerns it;
-    `on_message(dict)`, if set, gets what is no business of telemetry.
+    `hello` is the JSON of `device_auth`, taken anew by each conversation, `beat` that of a heartbeat. `link` is told
+    what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
+    a conversation is wanted although there is nothing to send. `commands` and `video`, None until they are used,
+    have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
     """
 
-    def __init__(self, ws, buf, outbox, link, hello, beat):
-        self._ws = ws
-        self._buf = buf
+    def __init__(self, ws, outbox, link, hello, beat):
+        self.ws = ws
         self._outbox = outbox
         self._link = link
-        self._hello = hello
+        self.hello = hello
         self._beat = beat
         self._state = _CLOSED
         self._tail = bytearray(b'"type":"telemetry","seq":          ')
         self._seq = self._acked = self.asked = 0
-        self.on_message = None
+        self.refused = self.barred = self.listening = self.held = False
+        self.commands = self.video = None
 
     @property
     def open(self):
@@ -74,67 +68,88 @@ class Session:
     def start(self):
         """Connect. Blocks for the name resolution only."""
         self._seq = self._acked = self._unasked = 0
+        self.refused = self.barred = self.held = False
         self._state = _OPENING
-        self._ws.open()
+        self._oversize = self.ws.oversize
+        self.ws.open()
 
     def close(self):
         self._state = _CLOSED
-        self._ws.close()
+        self.held = False
+        if self.video is not None:
+            self.video.lose()
+        self.ws.close()
         self._link.retries += self._outbox.handed
         self._outbox.take_back()
 
     def step(self):
         """One slice; True when something was done. Raises `OSError` when the conversation is over."""
-        ws = self._ws
+        ws = self.ws
         message = ws.poll()
         if not ws.connected:
             raise OSError(ws.close_code, "closed by the gateway")
         if message is not None:
-            self._hear(len(message))
+            self._hear(message)
             return True
         if self._state == _OPENING:
             if ws.ready:
                 self.asked = self._since = ticks_ms()  # before: the answer is made later than that
-                self._say(self._hello)
+                self.put(TEXT, self.hello)
                 self._state = _AUTHENTICATING
                 return True
         elif self._state == _AUTHENTICATING:
             if ticks_diff(ticks_ms(), self.asked) > _AUTH_MS:
                 raise OSError(110, "no answer to device_auth")
+        elif self.held:
+            return self.video.step()
         else:
-            return self._release() or self._deliver()
+            return self._converse()
         return False
 
-    def _say(self, text):
-        """Send a small JSON text; the frame buffer is free when the socket is."""
-        frame = self._outbox.frame
-        frame[HEADROOM : HEADROOM + len(text)] = text
-        self._ws.send(_TEXT, self._outbox.view, HEADROOM, len(text))
-        self._said = ticks_ms()
+    def _converse(self):
+        done = self._release()
+        if self.commands is not None:
+            if self._oversize != self.ws.oversize:
+                self._oversize = self.ws.oversize
+                self.commands.hear_too_much(self.ws)
+            if self.commands.step():
+                return True
+        return done or self._deliver() or (self.video is not None and self.video.step())
 
-    def say(self, message):
-        """Send `message`, a dict, if the socket is free; whether it was."""
-        if self._state != _UP or not self._ws.ready:
-            return False
-        text = json.dumps(message, separators=(",", ":")).encode()
-        if len(text) > len(self._outbox.frame) - HEADROOM:
-            raise ValueError(
-                "message is %d bytes, frame_bytes leave %d" % (len(text), len(self._outbox.frame))
-            )
-        self._say(text)
-        return True
+    def _refuse(self, why, barred=False):
+        self.refused = True
+        self.barred = barred
+        raise OSError(13, why)  # EACCES
+
+    @property
+    def room(self):
+        """Bytes that a text, or a piece of a picture, may have."""
+        return len(self._outbox.frame) - HEADROOM
+
+    @property
+    def free(self):
+        """A message can be sent now."""
+        return self._state == _UP and self.ws.ready and not self.held
+
+    def put(self, op, data):
+        """Send `data`, of `room` bytes at most, as a frame of kind `op` (ws.py); the socket must be ready."""
+        # The frame's buffer is free when the socket is.
+        frame = self._outbox.frame
+        frame[HEADROOM : HEADROOM + len(data)] = data
+        self.ws.send(op, self._outbox.view, HEADROOM, len(data))
+        self._said = ticks_ms()
 
     def _deliver(self):
         if self._outbox.handed and ticks_diff(ticks_ms(), self._since) > _ACK_MS:
             raise OSError(110, "no telemetry_ack")
-        if not self._ws.ready:
+        if not self.ws.ready:
             return False
         if not self._link.synced:
-            raise Refused("no time from the gateway", False)
+            self._refuse("no time from the gateway")
         outbox = self._outbox
         if outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame():
             if outbox.source != outbox.own_source:
-                raise Refused("readings of another source go by HTTP", False)
+                self._refuse("readings of another source go by HTTP")
             if not outbox.handed:
                 self._since = ticks_ms()
             self._seq += 1
@@ -143,7 +158,7 @@ class Session:
                 self._tail[i] = 48 + n % 10 if n else 32
                 n //= 10
             end = outbox.close(self._tail)
-            self._ws.send(_TEXT, outbox.view, HEADROOM, end - HEADROOM)
+            self.ws.send(TEXT, outbox.view, HEADROOM, end - HEADROOM)
             outbox.hand_over()
             self._said = ticks_ms()
             return True
@@ -156,7 +171,7 @@ class Session:
                 self.start()
                 return True
         if beat:
-            self._say(self._beat)
+            self.put(TEXT, self._beat)
         return False
 
     def _release(self):
@@ -169,19 +184,20 @@ class Session:
             done = True
         return done
 
-    def _hear(self, n):
-        buf = self._buf
-        if buf.find(_ACK, 0, n) == 0:
-            at = buf.find(_SEQ, 0, n) + len(_SEQ)
+    def _hear(self, text):
+        ws = self.ws
+        if ws.find(_ACK) == 0:
+            at = ws.find(_SEQ) + len(_SEQ)
+            n = len(text)
             seq = 0
-            while at < n and 48 <= buf[at] < 58 and seq < 100_000_000:
-                seq = seq * 10 + buf[at] - 48
+            while at < n and 48 <= text[at] < 58 and seq < 100_000_000:
+                seq = seq * 10 + text[at] - 48
                 at += 1
             return self._take_ack(seq)
         try:
-            message = json.loads(bytes(memoryview(buf)[:n]))
+            message = json.loads(ws.kept)
             kind = message["type"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RuntimeError):  # the last: nested too deep
             raise OSError(71, "not the JSON of a gateway")  # EPROTO
         if kind == "telemetry_ack":
             self._take_ack(message.get("seq"))
@@ -189,8 +205,8 @@ class Session:
             self._welcome(message)
         elif kind == "error":
             self._error(message)
-        elif self.on_message is not None:
-            self.on_message(message)
+        elif self.commands is not None:
+            self.commands.hear(message)
 
     def _take_ack(self, seq):
         if type(seq) is not int or not 0 < seq <= self._seq:
@@ -205,14 +221,19 @@ class Session:
                 time_ms = 0  # no time, as one that cannot be right
             self._link.hear_time(time_ms, time_ms + 1, self.asked, ticks_ms(), "ws")
         if message.get("acks") is not True:
-            raise Refused("the gateway acknowledges nothing over WebSocket", False)
+            self._refuse("the gateway acknowledges nothing over WebSocket")
         self._state = _UP
         self._link.welcomed(message)
+        if self.commands is not None:
+            self.commands.welcome(message)
 
     def _error(self, message):
         why = "%s %s" % (message.get("code", ""), message.get("detail") or message.get("message", ""))
+        if self.commands is not None and self.commands.refuse(message.get("code"), why):
+            self._link.last_error = why
+            return
         if self._state == _AUTHENTICATING:
-            raise Refused(why, "requires_plan" not in why)
+            self._refuse(why, "requires_plan" not in why)
         seq = message.get("seq")
         if type(seq) is not int or not self._stored < seq <= self._seq:
             self._link.last_error = why

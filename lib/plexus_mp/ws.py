@@ -4,11 +4,10 @@ A frame is built and masked where its payload lies, and a message is handed out 
 read beyond the frame at hand, so nothing has to be moved.
 """
 
-import os
 from binascii import b2a_base64
 
 from .http import Http
-from .ports import const, random_bits, ticks_diff, ticks_ms
+from .ports import const, randomize, sha1, ticks_diff, ticks_ms
 
 _STEP_MS = const(10_000)  # a frame half sent, or half received, for longer is an error
 _FRAME_MAX = const(1 << 20)  # the gateway's own limit, and a length that needs no big integers
@@ -24,17 +23,18 @@ _UPGRADE = const(0xA60F30)
 _WEBSOCKET = const(0x98FFB5)
 _ACCEPT = const(0xF2B7E0)
 
-_urandom = getattr(os, "urandom", None)  # the WebAssembly build has none
-
 
 class Ws(Http):
     """`open()`, then `poll()` until `ready`; then `send()`, and `poll()` for what arrives.
 
     `connect` and `buf` are those of `Http`, with which the buffer may be shared as long as one of both is connected.
-    A message longer than `buf` (640 bytes by default) is skipped and counted in `oversize`. Every failure is an
-    `OSError`, after which the connection is closed; a handshake that was refused leaves the HTTP status in `status`.
-    When the gateway says goodbye, `connected` turns False and `close_code` tells why (1005: it did not say); nothing
-    is read or sent after that. `unsent` counts goodbyes of ours that could not be sent.
+    A message longer than `buf` (640 bytes by default) is skipped and counted in `oversize`; what lies in the first
+    quarter of `buf` then is its beginning. From the next `open()` on `buf` has `room` bytes of its own if that is more.
+    `find(text)` and `kept` are about the last message.
+
+    Every failure is an `OSError`, after which the connection is closed; a handshake that was refused leaves the HTTP
+    status in `status`. When the gateway says goodbye, `connected` turns False and `close_code` tells why (1005: it did
+    not say); nothing is read or sent after that. `unsent` counts goodbyes of ours that could not be sent.
 
     Where Python has no SHA-1 (CircuitPython), a handshake is believed without its proof.
     """
@@ -50,7 +50,7 @@ class Ws(Http):
             bytearray(131)
         )  # a control frame, 6 bytes for the header of the one in answer
         self._pong = 0  # bytes of it that wait to be sent; -1: they are being sent
-        self.close_code = self.oversize = self.unsent = 0
+        self.close_code = self.oversize = self.unsent = self.room = 0
 
     @property
     def ready(self):
@@ -60,16 +60,15 @@ class Ws(Http):
     def open(self):
         """Connect. Blocks for the name resolution only."""
         super().close()
+        if self.room > len(self._buf):
+            self._buf = bytearray(self.room)
+            self._view = memoryview(self._buf)
         seed = bytearray(16)
-        _randomize(seed, 0, 16)
+        randomize(seed, 0, 16)
         key = b2a_base64(seed)[:24]
         self._head[-28:-4] = key
-        try:
-            from hashlib import sha1
-
-            self._proof = b2a_base64(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())[:28]
-        except ImportError:
-            self._proof = b""
+        digest = sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+        self._proof = b2a_base64(digest)[:28] if digest else b""
         self._agreed = self._pong = self._length = self.close_code = 0
         self._more = False  # the next fragment of a message is due
         self._start()
@@ -187,7 +186,8 @@ class Ws(Http):
                     raise ValueError
             if n < (126 if end == 4 else 65536):
                 raise ValueError
-        if self._state != _PAYLOAD:
+        begins = self._state != _PAYLOAD
+        if begins:
             self._state = _PAYLOAD
             self._left = n
             if op < 8:
@@ -203,8 +203,9 @@ class Ws(Http):
             # A pong, which nobody asked for, must not overwrite the one that waits.
             self._into = memoryview(bytearray(n)) if op == 10 else self._control[6 : 6 + n]
         elif self._length > room:
-            n = min(n, room)
-            self._into = self._view[:n]
+            at = 0 if begins and op else room >> 2
+            n = min(n, room - at)
+            self._into = self._view[at : at + n]
         else:
             self._into = self._view[self._length - n : self._length]
         self._left -= n
@@ -222,7 +223,8 @@ class Ws(Http):
         elif op < 8:
             self._more = self._frame[0] < 0x80
             if not self._more:
-                if self._length <= len(self._buf):
+                self._kept = min(self._length, len(self._buf))
+                if self._length == self._kept:
                     return self._view[: self._length]
                 self.oversize += 1
         return None
@@ -257,7 +259,7 @@ def frame(op, buf, at, n):
     for i in range(at - 5, start + 1, -1):
         buf[i] = left & 255
         left >>= 8
-    _randomize(buf, at - 4, 4)
+    randomize(buf, at - 4, 4)
     mask(buf, at, n)
     return start
 
@@ -268,10 +270,3 @@ def mask(buf, at, n):
         key = buf[at - 4 + i]
         for j in range(at + i, at + n, 4):
             buf[j] ^= key
-
-
-def _randomize(buf, at, n):
-    """Unpredictable bytes, for those who share the way to the gateway (RFC 6455 §10.3)."""
-    data = _urandom(n) if _urandom else None
-    for i in range(n):
-        buf[at + i] = data[i] if data else random_bits(8)

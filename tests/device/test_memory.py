@@ -6,7 +6,7 @@ from plexus_mp import clock, http, link, points, recorder
 from plexus_mp.http import Http
 from plexus_mp.link import Link
 
-from . import fakes
+from . import fakes, talks
 
 try:
     from micropython import heap_lock, heap_unlock
@@ -281,3 +281,17 @@ def test_client_with_a_ticker():
             assert _under_lock(px.send, "temperature", 22.5)
             assert _under_lock(px.send_batch, batch)
         px._ticker = None
+
+
+def test_an_idle_conversation():
+    """Nobody says anything: without commands, and with commands that nobody asks for."""
+    for listening in (False, True):
+        with talks.Talk(talks.Ticks(1000, 1 << 28)) as talk:  # a tick counter of small integers
+            talk.commands.declare("c", len)
+            talk.connect()
+            if not listening:
+                talk.session.commands = None
+            for _ in range(20):
+                assert _under_lock(talk.link.step) is False
+                _under_lock(talk.commands.run_due, False)
+                _under_lock(talk.commands.run_due, True)

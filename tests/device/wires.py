@@ -1,9 +1,10 @@
 """The other end of a WebSocket, or of whatever answers instead: bytes in, bytes out, in any division."""
 
-import sys
 from binascii import b2a_base64
 
-from plexus_mp.ws import Ws
+from plexus_mp import ws as ws_module
+
+from .fakes import Patch
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _WORD = 0xFFFFFFFF
@@ -47,22 +48,9 @@ def _sha1_block(block, h):
     return a, b, c, d, e
 
 
-class hashlib_with:
+def hashlib_with(sha1):
     """In a `with` block the library finds this SHA-1, or none at all."""
-
-    def __init__(self, sha1):
-        self.sha1 = sha1
-        if sha1 is None:
-            del self.sha1
-
-    def __enter__(self):
-        self._before = sys.modules.get("hashlib")
-        sys.modules["hashlib"] = self
-
-    def __exit__(self, *_):
-        del sys.modules["hashlib"]
-        if self._before is not None:
-            sys.modules["hashlib"] = self._before
+    return Patch(ws_module, "sha1", lambda data: sha1 and sha1(data).digest())
 
 
 def accept(key):
@@ -205,7 +193,7 @@ class Peer:
 
 def client(peer, buf=None):
     """The WebSocket client of `peer`, not open."""
-    return Ws(peer.dial, "gateway", 8080, "/ws/device", "agent/1", buf)
+    return ws_module.Ws(peer.dial, "gateway", 8080, "/ws/device", "agent/1", buf)
 
 
 def opened(peer, buf=None):

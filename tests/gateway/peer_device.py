@@ -86,6 +86,24 @@ class Peer:
         self.client.on_command("set_rate", handle)
         return {}
 
+    def declare(self) -> dict[str, Any]:
+        """Commands of protocol 1, which must be said before it connects: `valve` and `broken`."""
+        px = self.client
+
+        @px.command(
+            "valve", params={"percent": {"type": "integer", "minimum": 0, "maximum": 100}}, danger="dangerous"
+        )
+        def valve(run: Any, percent: int) -> dict[str, Any]:
+            self.handled.append([run.id, percent, run.attempt])
+            run.progress(100, "open")
+            return {"percent": percent}
+
+        @px.command("broken", idempotent=True, expires_in=5)
+        def broken(run: Any) -> None:
+            raise RuntimeError("stuck")
+
+        return {}
+
     def close(self) -> dict[str, Any]:
         self.client.close()
         return {}

@@ -12,7 +12,7 @@ from .devtools import Page, find_chromium
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/model.js", "/style.css"])
+@pytest.mark.parametrize("path", ["/", "/app.js", "/commands.js", "/model.js", "/style.css"])
 def test_files_are_served_without_a_key_under_a_strict_policy(start: Start, path: str) -> None:
     answer = start().get(path, None)
     assert answer.status == 200
@@ -24,7 +24,7 @@ def test_files_are_served_without_a_key_under_a_strict_policy(start: Start, path
 def test_page_has_no_inline_code_and_no_html_sinks(start: Start) -> None:
     gateway = start()
     assert b"onclick=" not in gateway.get("/").body and b"<style" not in gateway.get("/").body
-    for path in ("/app.js", "/model.js"):
+    for path in ("/app.js", "/commands.js", "/model.js"):
         script = gateway.get(path).body
         assert b"innerHTML" not in script and b"insertAdjacent" not in script and b"eval(" not in script
 

@@ -14,6 +14,7 @@ _HERE = Path(__file__).parent
 _FILES = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
+    "/commands.js": ("commands.js", "text/javascript"),
     "/model.js": ("model.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
 }

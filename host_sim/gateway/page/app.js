@@ -1,4 +1,5 @@
 // Draws the model. Everything that a device named is written with textContent only.
+import { Commands, Pictures } from "/commands.js";
 import { Model, unitOf } from "/model.js";
 
 const PING_MS = 20000;
@@ -20,6 +21,9 @@ function make(tag, name, text) {
   if (text !== undefined) node.textContent = text;
   return node;
 }
+
+const commands = new Commands($("commands"), make);
+const pictures = new Pictures($("pictures"), make);
 
 // --- the socket ------------------------------------------------------------------
 
@@ -51,12 +55,15 @@ function take(message, isLive) {
   if (message.type === "init") {
     clockOffsetMs = message.server_time_ms - Date.now();
     model.takeInit(message);
+    commands.takeInit(message.commands);
     setLink("live", "live");
   } else if (message.type === "telemetry") {
     for (const point of message.points) model.takePoint(point, nowMs, isLive);
     isLive = true;
   } else if (message.type === "event") model.takePoint(message, nowMs, true);
-  else if (message.type === "source_status") model.takeStatus(message, nowMs);
+  else if (message.type === "source_status") { model.takeStatus(message, nowMs); commands.takeStatus(message); }
+  else if (message.type === "command_run") commands.takeRun(message.run);
+  else if (message.type === "video_frame") pictures.take(message);
   else return isLive;
   askDraw();
   return isLive;
@@ -84,7 +91,9 @@ function draw() {
     drawChart(metric, shown);
   }
   drawEvents();
-  $("empty").hidden = model.charts.size > 0 || model.events.length > 0;
+  commands.draw(chosen);
+  pictures.draw(chosen);
+  $("empty").hidden = model.charts.size > 0 || model.events.length > 0 || !$("commands").hidden || !$("pictures").hidden;
   if (model.hidden) notice(`${model.hidden} readings are stored but not drawn: the page shows at most 48 metrics with 12 series each.`);
 }
 

@@ -10,6 +10,8 @@ Every other file imports from here and tests no platform itself. A port gives:
 `Guard`                            mutual exclusion between `send()` and `tick()`, where the one below does not do
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `pace_ticker(ticker, callback, period_ms)`  from now on as often as that
+`randomize(buf, at, n)`            `n` unpredictable bytes
+`sha1(data)`                       a digest, or None where Python has no SHA-1
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
 `forget(module)`                   gives the memory of a module back

@@ -44,6 +44,7 @@ DEFAULTS = {
     "transport": "auto",
     "tick_ms": 100,
     "timer_id": -1,
+    "runs_file": "",
 }
 # A ring in files: few of them and rarely written, since FAT rewrites 4 KB of flash for each 512 bytes, its table too.
 # 32 of 4 KB; each holds one page (4,096 bytes less headers, times, length and CRC).
@@ -74,6 +75,22 @@ def forget(module):
 def getenv(name):
     """What settings.toml says."""
     return os.getenv(name)
+
+
+def randomize(buf, at, n):
+    """Unpredictable bytes."""
+    buf[at : at + n] = os.urandom(n)
+
+
+def sha1(data):
+    """The SHA-1 of `data`, None where the firmware has none."""
+    try:
+        from hashlib import new
+    except ImportError:  # the unix port
+        return None
+    digest = new("sha1")
+    digest.update(data)
+    return digest.digest()
 
 
 def unique_id():

@@ -1,6 +1,7 @@
 """CPython 3.10 and later: the same library on a laptop, a gateway box or in a test."""
 
 import gc
+import hashlib
 import os
 import random
 import select
@@ -29,6 +30,7 @@ DEFAULTS = {
     "transport": "auto",
     "tick_ms": 20,
     "timer_id": -1,
+    "runs_file": "",
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
 FILES = {"sector_bytes": 16384, "page_bytes": 16156, "commit_ms": 300000}
@@ -62,6 +64,14 @@ def ticks_diff(a, b):
 
 def sleep_ms(n):
     time.sleep(n / 1000)
+
+
+def randomize(buf, at, n):
+    buf[at : at + n] = os.urandom(n)
+
+
+def sha1(data):
+    return hashlib.sha1(data).digest()
 
 
 def unique_id():

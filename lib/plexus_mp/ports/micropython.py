@@ -1,6 +1,7 @@
 """MicroPython 1.22 and later: ESP32, RP2, the unix port, the WebAssembly build."""
 
 import gc
+import os
 import random
 import select
 import socket
@@ -38,6 +39,7 @@ DEFAULTS = {
     "transport": "auto",
     "tick_ms": 100,
     "timer_id": -1,
+    "runs_file": "/plexus.runs",
 }
 # Where a ring in files differs. Each commit costs an erase, so a page waits, and it fills its file (1,024 bytes less
 # headers, times, length and CRC): whatever came behind it would have littlefs copy the file. A page is held in RAM
@@ -60,9 +62,23 @@ def forget(module):
 
 def getenv(name):
     """MicroPython boards have no environment; the unix port has."""
-    import os
-
     return os.getenv(name) if hasattr(os, "getenv") else None
+
+
+def randomize(buf, at, n):
+    """Unpredictable bytes; the WebAssembly build has no `os.urandom`."""
+    data = os.urandom(n) if hasattr(os, "urandom") else None
+    for i in range(n):
+        buf[at + i] = data[i] if data else random_bits(8)
+
+
+def sha1(data):
+    """The SHA-1 of `data`, None where the firmware has none."""
+    try:
+        from hashlib import sha1
+    except ImportError:
+        return None
+    return sha1(data).digest()
 
 
 def unique_id():
@@ -101,8 +117,6 @@ def _rp2_flash(where):
         raise ValueError("ring: %r needs an RP2 board" % where)
     except ValueError:
         raise ValueError("ring must be rp2:START:LENGTH in bytes, not %r" % where)
-    import os
-
     root = os.statvfs("/")
     if start < root[1] * root[2]:
         raise ValueError(

@@ -1,0 +1,238 @@
+"""Commands on a simulated board, from the gateway to a handler and back, on both VMs."""
+
+import asyncio
+
+import pytest
+
+from host_sim.gateway import Grant
+from host_sim.world import ROOT
+from tests.e2e.simulation import program, simulate
+
+FLASH_RING = ROOT / "boards" / "esp32_flash_ring.py"
+
+DEVICE = """
+import time
+from plexus_mp import Plexus
+px = Plexus(source_id="rig-01")
+
+@px.command("valve", params={"percent": {"type": "integer", "maximum": 100}}, idempotent=True)
+def valve(run, percent):
+    px.send("valve", percent)
+    return {"percent": percent}
+
+@px.command("once")
+def once(run):
+    px.send("once", run.attempt)
+    time.sleep(6)
+    return {"done": True}
+
+@px.command("slow", idempotent=True)
+def slow(run):
+    for percent in range(0, 101, 10):
+        run.progress(percent)
+        time.sleep(0.5)
+
+@px.command("broken", idempotent=True)
+def broken(run):
+    return 1 / 0
+
+px.on_command("set_rate", lambda name, params: {"hz": params["hz"]})
+n = 0
+while True:
+    px.send("n", n)
+    n += 1
+    %s
+"""
+SLEEPS = ("time.sleep(1)", "px.sleep(1)")
+
+
+async def started(world, command="valve", **params):
+    """Ask for a run, once the board has declared its commands."""
+    for _ in range(600):
+        if world.gateway.runs.manifest("rig-01"):
+            break
+        await asyncio.sleep(0.1)
+    return world.gateway.runs.start("rig-01", command, params, None)
+
+
+async def over(run):
+    for _ in range(600):
+        if run.state in ("succeeded", "failed", "expired"):
+            return run
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"still {run.state}")
+
+
+@pytest.mark.parametrize("sleep", SLEEPS)
+def test_runs_of_every_kind(vm, tmp_path, sleep):
+    """Whether the program or the timer drives; and every reading is stored once."""
+    runs = []
+
+    async def ask(world, placement):
+        for command, params in (
+            ("valve", {"percent": "30"}),
+            ("valve", {"percent": 101}),
+            ("slow", {}),
+            ("broken", {}),
+        ):
+            run = await over(await started(world, command, **params))
+            runs.append((run.state, run.reported, run.progress, run.attempt))
+
+    outcome = simulate(program(tmp_path, DEVICE % sleep), vm, 40, ask, board_file=FLASH_RING)
+    assert runs[0] == ("succeeded", {"result": {"percent": 30}}, None, 1)
+    assert runs[1][0] == "failed" and runs[1][1]["error_code"] == "bad_params"
+    assert runs[2][0] == "succeeded" and runs[2][2] == 100
+    assert runs[3][0] == "failed" and runs[3][1]["error_message"].startswith("ZeroDivisionError")
+    assert outcome.values("valve") == [30]
+    assert outcome.verdict.clean and outcome.verdict.pending <= 3
+    assert outcome.console.startswith("plexus: command broken: ZeroDivisionError")
+
+
+def test_progress_is_seen_while_the_handler_is_at_work(vm, tmp_path):
+    seen = []
+
+    async def ask(world, placement):
+        run = await started(world, "slow")
+        while run.state not in ("succeeded", "failed"):
+            await asyncio.sleep(0.25)
+            seen.append(run.progress)
+
+    simulate(program(tmp_path, DEVICE % SLEEPS[1]), vm, 30, ask)
+    assert len({percent for percent in seen if percent is not None and 0 < percent < 100}) >= 2
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_run_that_a_power_cut_struck_does_not_run_twice(vm, tmp_path, again):
+    """Redelivered after the reboot, whether the gateway knows that it began or not."""
+    runs = []
+
+    async def cut(world, placement):
+        run = await started(world, "once")
+        while run.state != "running":
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)
+        placement.board.power_off()
+        if again:  # as if nothing of it had arrived
+            run.state, run.seq = "delivered", 0
+            world.gateway.runs._look_later(run)
+        await asyncio.sleep(2)
+        placement.board.power_on()
+        runs.append(await over(run))
+
+    outcome = simulate(program(tmp_path, DEVICE % SLEEPS[0]), vm, 60, cut, board_file=FLASH_RING)
+    [run] = runs
+    assert run.attempt > 1, "it was not delivered again: the test shows nothing"
+    assert (run.state, run.reported["error_code"]) == ("failed", "duplicate")
+    assert outcome.values("once") == [1]
+    assert outcome.verdict.lost == outcome.verdict.duplicates == 0
+
+
+def test_a_run_that_ended_while_the_network_was_away(vm, tmp_path):
+    """Its statuses are said when the connection is back, and it does not run again."""
+    runs = []
+
+    async def outage(world, placement):
+        run = await started(world, "once")
+        while run.state != "running":
+            await asyncio.sleep(0.1)
+        world.abort_connections()
+        placement.board.wifi.set_available(False)
+        await asyncio.sleep(12)
+        placement.board.wifi.set_available(True)
+        runs.append(await over(run))
+
+    outcome = simulate(program(tmp_path, DEVICE % SLEEPS[1]), vm, 90, outage)
+    assert (runs[0].state, runs[0].reported) == ("succeeded", {"result": {"done": True}})
+    assert outcome.values("once") == [1] and outcome.verdict.clean
+
+
+def test_a_device_that_only_listens(vm, tmp_path):
+    """It connects although it has nothing to send, and again after the gateway restarted."""
+    source = DEVICE.replace('px.send("n", n)', "pass") % SLEEPS[1]
+    runs = []
+
+    async def ask(world, placement):
+        runs.append(await over(await started(world, percent=1)))
+        world.stop_gateway()
+        await asyncio.sleep(3)
+        world.restart_gateway()
+        runs.append(await over(await started(world, percent=2)))
+
+    outcome = simulate(program(tmp_path, source), vm, 60, ask)
+    assert [run.state for run in runs] == ["succeeded"] * 2
+    assert sorted(outcome.values("valve")) == [1, 2] and outcome.verdict.clean
+
+
+def test_typed_commands(vm, tmp_path):
+    heard = []
+
+    async def ask(world, placement):
+        await started(world, percent=1)
+        world.gateway.live.relay = lambda text: heard.append(text)
+        for command in ("set_rate", "unheard_of"):
+            assert world.gateway.devices.send_typed_command("rig-01", command, {"hz": 2})
+            await asyncio.sleep(3)
+
+    simulate(program(tmp_path, DEVICE % SLEEPS[0]), vm, 30, ask)
+    results = [text for text in heard if "command_result" in text]
+    assert len(results) == 4 and '"result":{"hz":2}' in results[1]
+    assert '"error":"unknown command: unheard_of"' in results[3]
+
+
+def test_a_key_that_may_not_receive_commands_costs_no_reading(vm, tmp_path):
+    def prepare(placement):
+        settings = placement_world[0].gateway.settings
+        settings.keys.update({key: Grant(frozenset({"read", "write"})) for key in settings.keys})
+
+    placement_world = []
+
+    async def look(world, placement):
+        placement_world.append(world)
+        prepare(placement)
+
+    outcome = simulate(program(tmp_path, DEVICE % SLEEPS[0]), vm, 30, look)
+    counters = outcome.world.gateway.counters
+    assert counters["device_commands_not_permitted"] == 1 and outcome.verdict.clean
+    assert outcome.verdict.stored > 20
+    assert outcome.console.count("commands_not_permitted") == 1
+
+
+ASYNC = """
+import asyncio
+from plexus_mp import Plexus
+px = Plexus(source_id="rig-01")
+order = []
+
+@px.command("valve", idempotent=True)
+async def valve(run, percent=0):
+    px.send("begins", 1)
+    await asyncio.sleep(2)
+    px.send("ends", 1)
+    return {"slept": True}
+
+async def main():
+    for n in range(20):
+        px.send("n", n)
+        px.tick()
+        await asyncio.sleep(0.5)
+
+%s
+"""
+LOOPS = {"loop": "asyncio.run(main())", "none": "while True:\n    px.sleep(1)"}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_async_handlers(vm, tmp_path, loop):
+    """In a loop of the program's they go on beside it; without one they run to their end."""
+    runs = []
+
+    async def ask(world, placement):
+        runs.append(await over(await started(world)))
+
+    outcome = simulate(program(tmp_path, ASYNC % LOOPS[loop]), vm, 30, ask)
+    assert (runs[0].state, runs[0].reported) == ("succeeded", {"result": {"slept": True}})
+    assert outcome.values("begins") == outcome.values("ends") == [1] and outcome.verdict.clean
+    if loop == "loop":
+        rows = sorted((row.timestamp_ms, row.metric) for row in outcome.rows())
+        names = [name for _, name in rows]
+        assert "n" in names[names.index("begins") : names.index("ends")]
