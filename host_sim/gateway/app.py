@@ -30,6 +30,8 @@ from .presence import Presence
 from .read_api import TelemetryApi
 from .reading import Reading, json_response
 from .replies import Reply, send_reply
+from .runs_api import RunsApi
+from .sessions_api import SessionsApi
 from .settings import Generation, Settings
 from .store import Store
 
@@ -57,6 +59,7 @@ class Gateway:
         self.now_ms = now_ms
         self.conditions = conditions if conditions is not None else Conditions()
         self.counters = Counters()
+        self._rng = rng
         self.page_token = f"{rng.getrandbits(_PAGE_TOKEN_BITS):032x}"
         self._started_ms = now_ms()
         self._dated = (-1, b"")
@@ -103,6 +106,8 @@ class Gateway:
         router = Router(redirect_slashes=False, default=_not_found)
         router.routes += [*TelemetryApi(reading).routes(), *DataApi(reading).routes()]
         router.routes += CommandsApi(reading, self.devices).routes()
+        router.routes += RunsApi(reading, lambda: self.generation, self._rng).routes()
+        router.routes += SessionsApi(reading, lambda: self.generation, self._rng).routes()
         router.routes += Page(self.settings).routes()
         router.add_route("/health", self._health)
         return router
