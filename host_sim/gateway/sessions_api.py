@@ -29,7 +29,7 @@ class SessionsApi(WindowsApi):
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/api/sessions", self._sessions, methods=["GET", "POST"]),
-            Route("/api/sessions/{id}", self._session, methods=["GET", "PATCH", "DELETE"]),
+            Route("/api/sessions/{id:path}", self._session, methods=["GET", "PATCH", "DELETE"]),
         ]
 
     async def _sessions(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from .outbox import Outbox
 from .ports import FILES, NAME, open_flash
 from .recorder import Recorder
 from .ring import Ring
-from .settings import Settings
+from .settings import GATEWAY_URL, Settings, parse_url
 
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
@@ -60,8 +60,21 @@ def make_link(outbox, recorder, settings, given, key, source, version):
         connect = Connector(settings.get("ca_file", given("ca_file")), recorder.now_ms)
     agent = "plexus-mp/%s (%s)" % (version, NAME)
     buf = bytearray(_RECEIVE_BYTES)
-    http = Http(connect, host, port, path + "/ingest", key, agent, buf)
+    requests = given("session")
+    if requests is None:
+        http = Http(connect, host, port, path + "/ingest", key, agent, buf)
+    else:
+        from .requests_http import RequestsHttp
+
+        http = RequestsHttp(
+            requests, settings.get("gateway_url", given("gateway_url")) or GATEWAY_URL, key, agent
+        )
+        transport = "http"
     link = Link(outbox, http, recorder)
+    endpoint = settings.get("endpoint", given("endpoint"))
+    if endpoint:
+        parse_url(endpoint, "endpoint")
+        link.endpoint = endpoint
     if transport == "auto":
         from .session import Session
         from .ws import Ws

@@ -58,6 +58,8 @@ class Plexus:
         program_bytes=None,
         transport=None,
         ca_file=None,
+        endpoint=None,
+        session=None,
     ):
         from .assemble import assemble
 
@@ -66,11 +68,13 @@ class Plexus:
             "ring_bytes": ring_bytes, "sector_bytes": sector_bytes, "page_bytes": page_bytes,
             "frame_bytes": frame_bytes, "commit_ms": commit_ms, "tick_ms": tick_ms,
             "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
+            "endpoint": endpoint, "session": session,
         }  # fmt: skip
         parts = assemble(VERSION, given)
         self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
         self._turn = Guard()
         self._closed = False
+        self._tags = None  # of all readings: of the run they belong to
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
         for module in ("assemble", "settings", "mount"):  # needed once
             forget(module)
@@ -93,6 +97,8 @@ class Plexus:
             raise PlexusError("closed")
         cls = None if data_class is None else _class(data_class)
         stamp_ms = None if timestamp is None else to_ms(timestamp)
+        if self._tags is not None:
+            tags = self._with_tags(tags)
         recorded = self._recorder.send(cls, metric, value, tags, stamp_ms)
         if self._ticker is None:
             self.tick()
@@ -110,10 +116,60 @@ class Plexus:
         """
         if self._closed:
             raise PlexusError("closed")
+        if self._tags is not None:
+            tags = self._with_tags(tags)
         recorded = self._recorder.send_batch(points, tags, to_ms(timestamp), to_ms)
         if self._ticker is None:
             self.tick()
         return recorded
+
+    def _with_tags(self, tags):
+        if tags is None:
+            return self._tags
+        if not isinstance(tags, dict):
+            return tags  # whoever looks at it next says what is wrong
+        merged = self._tags.copy()
+        merged.update(tags)
+        return merged
+
+    def batch(self, interval_ms=100, max_points=5000):
+        """As plexus-python's: an object with `send`, `send_batch` and `flush`, to be used with `with`.
+
+        Nothing has to be held back here: each reading goes to the ring at once, and the link makes frames of them.
+        """
+        from .batching import Batch
+
+        return Batch(self, interval_ms, max_points)
+
+    def run(self, name, **settings):
+        """A context manager: a run named `name` (up to 200 characters) from its beginning to its end.
+
+        `tags`, `metadata` (dicts), `pass_criteria` (a list of `{"metric", "operator", "value", "label"}`),
+        `started_at` (ISO 8601), `source_id` (None: no source's). Readings sent within get the tag `run_id`. An
+        exception that leaves the block ends the run as aborted. What the gateway is to be told waits in the ring as
+        readings do. Raises `TypeError`, `ValueError` or `PlexusError` as `send`. Blocks for one commit each.
+        """
+        from .runs import run
+
+        return run(self, name, settings)
+
+    def session(self, session_id, name=None):
+        """As `run`, a session: readings sent within get the tag `session_id`."""
+        from .runs import session
+
+        return session(self, session_id, name)
+
+    def start_run(self, name, **settings):
+        """Begin a run without tagging readings; what it returns is for `end_run`. Arguments as of `run`."""
+        from .runs import start_run
+
+        return start_run(self, name, settings)
+
+    def end_run(self, run, status="completed", ended_at=None):
+        """End a run that `start_run` of this boot began, as "completed" or "aborted"; its verdict is the gateway's."""
+        from .runs import end_run
+
+        return end_run(self, run, status, ended_at)
 
     def buffer_size(self):
         """Readings that wait for delivery."""

@@ -46,6 +46,7 @@ class Link:
         self._http = http
         self._recorder = recorder
         self.session = None
+        self.calls = None  # requests of their own, once there are any
         self._size = 0  # of the HTTP request under way
         self._probing = False  # it is an empty one
         self._edges = 0  # such questions so far, for a better time
@@ -65,6 +66,8 @@ class Link:
     @property
     def busy(self):
         """An answer is awaited."""
+        if self.calls is not None and self.calls.busy:
+            return True
         return self._http.busy or (self.session is not None and self.session.open)
 
     @property
@@ -91,6 +94,8 @@ class Link:
         try:
             if self._stored:
                 return self._release()
+            if self.calls is not None and self.calls.busy:
+                return self.calls.step()
             if self._http.busy:
                 return self._receive()
             if session is not None and session.open:
@@ -106,9 +111,9 @@ class Link:
             self._broken(e)
         except MemoryError:
             # A board's heap runs out when a connection needs it most: keep everything, try later.
-            self._drop_connections()
+            self.drop_connections()
             collect()
-            self._lost("out of memory")
+            self.lost("out of memory")
         return False
 
     def _wanted(self):
@@ -130,9 +135,11 @@ class Link:
         return True
 
     def close(self):
-        self._drop_connections()
+        self.drop_connections()
 
-    def _drop_connections(self):
+    def drop_connections(self):
+        if self.calls is not None:
+            self.calls.close()
         self._http.close()
         if self.session is not None and self.session.open:
             self.session.close()
@@ -146,7 +153,7 @@ class Link:
         session = self.session
         if session is None or not session.open:
             self._http.close()
-            return self._lost(error)
+            return self.lost(error)
         was_up = session.up
         code = error.args[0] if error.args else 0
         session.close()
@@ -157,7 +164,7 @@ class Link:
             self.reconnects += 1
             if code == _GOODBYE:
                 return self._pause(self.status, _GOODBYE_MS, why)
-            return self._lost(why)
+            return self.lost(why)
         self.last_error = str(why)
         self._socket_tries = min(self._socket_tries + 1, 8)
         self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
@@ -202,6 +209,8 @@ class Link:
                 self._outbox.empty_frame()
             elif not self._outbox.next_frame():
                 return False
+            elif self._outbox.call:
+                return self.call()
             self._size = self._outbox.close(b'"source_id":' + self._outbox.source)
         if self._again:
             self.retries += 1
@@ -242,14 +251,13 @@ class Link:
         elif (status == 400 or status == 413) and "error" in body and not probing:
             self._refused(_index(error) if status == 400 else None, "%d %s" % (status, error))
         else:
-            self._lost("HTTP status %d %s" % (status, error or ""))
+            self.lost("HTTP status %d %s" % (status, error or ""))
 
     def _accepted(self, probing):
         self._tries = 0
         self.status = ONLINE
         if not probing:
-            self._stored = True
-            self._release()
+            self.stored()
         elif not self.synced:
             self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
         else:
@@ -265,6 +273,19 @@ class Link:
             self._edges += 1
             self._wait_ms = wait_ms or 1
             self._since = now
+
+    def stored(self):
+        """The gateway has what the oldest frame holds."""
+        self._stored = True
+        self._release()
+
+    def call(self):
+        """The next frame is a request of its own: see to it; True when something was done."""
+        if self.calls is None:
+            from .calls import Calls
+
+            self.calls = Calls(self, self._http, self._outbox, self._recorder)
+        return self.calls.turn()
 
     def _release(self):
         if self._outbox.release():
@@ -290,7 +311,7 @@ class Link:
         self._pause(RATE_LIMITED, self._slow_ms, why)
         self._slow_ms = min(self._slow_ms * 2, _BACKOFF_MAX_MS)
 
-    def _lost(self, why):
+    def lost(self, why):
         """No answer, or none that says anything about the readings: the same frame again, later."""
         self.failures += 1
         self._tries = min(self._tries + 1, 16)

@@ -32,6 +32,7 @@ class Outbox:
         self._head = HEADROOM + len(_HEAD)
         self._at = self._head
         self.points = 0  # in the frame
+        self.call = False  # it is none: a request of its own, for calls.py, which goes alone
         self.rejected = 0
         self.delivered = 0
         self._limit = 0  # points that a frame may hold, 0: as many as fit
@@ -176,6 +177,7 @@ class Outbox:
         """From where the last frame ended, as far as there is room, within the sector."""
         ring = self._ring
         self.points = 0
+        self.call = False
         self._end = None
         if not self._begin():
             return
@@ -293,9 +295,13 @@ class Outbox:
                         self.rejected += 1
                         continue
                     source = self.own_source
+                call = decoder.call
+                if (call or self.call) and (self.points or self._flight):
+                    return False
                 if self.points and (source != self.source or self.points == self._limit):
                     return False
                 self.source = source
+                self.call = call
                 at = self._at + 1 if self.points else self._at
                 end = len(self.frame) - max(_TAIL_MAX, len(source) + 14)
                 at = decoder.write(self.frame, at, end)

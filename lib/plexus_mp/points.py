@@ -17,6 +17,7 @@ from .ports import const, ticks_add, ticks_diff
 
 METRIC = const(0)
 EVENT = const(1)
+CALL = const(2)  # no reading: a request of its own that waits its turn, see calls.py
 NAME_MAX = const(256)
 
 # Kinds of a point, in the upper half of its first byte; the lower half is the series, 15: a byte of its own.
@@ -86,7 +87,7 @@ class Encoder:
         self._source_json = source_json
         self._paged = paged
         self._num = bytearray(8)
-        self._known = ({}, {})
+        self._known = ({}, {}, {})
         self._series = []
         self._evicted = -1  # the latest ticks of those no longer remembered
         self._shape = bytearray(2 * _SHAPE_MAX)  # (series, kind) of the last record's points
@@ -307,8 +308,8 @@ class Encoder:
             last = series.last
             if last >= 0 and (self._evicted < 0 or ticks_diff(last, self._evicted) > 0):
                 self._evicted = last
-        self._known[0].clear()
-        self._known[1].clear()
+        for known in self._known:
+            known.clear()
         self._series.clear()  # last: while it is full an interrupt leaves no number to be given twice
         return True
 

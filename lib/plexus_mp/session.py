@@ -127,7 +127,12 @@ class Session:
         if not self._link.synced:
             raise Refused("no time from the gateway", False)
         outbox = self._outbox
-        if outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame():
+        ready = outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame()
+        if ready and outbox.call:
+            if self._link.call():
+                return True
+            ready = 0
+        if ready:
             if outbox.source != outbox.own_source:
                 raise Refused("readings of another source go by HTTP", False)
             if not outbox.handed:

@@ -108,13 +108,13 @@ def check_source_id(source):
     return source
 
 
-def parse_url(url):
+def parse_url(url, name="gateway_url"):
     """`http[s]://host[:port][/path]` as (whether TLS, host, port, path without a slash at its end)."""
     if not isinstance(url, str):
-        raise TypeError("gateway_url must be a str, not %s" % type(url).__name__)
+        raise TypeError("%s must be a str, not %s" % (name, type(url).__name__))
     tls = url.startswith("https://")
     if not tls and not url.startswith("http://"):
-        raise ValueError("gateway_url must begin with https:// or http://, not %r" % url)
+        raise ValueError("%s must begin with https:// or http://, not %r" % (name, url))
     rest = url[8 if tls else 7 :]
     slash = rest.find("/")
     path = "" if slash < 0 else rest[slash:].rstrip("/")
@@ -123,5 +123,5 @@ def parse_url(url):
     if ":" in host:
         host, port = host.rsplit(":", 1)
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("gateway_url needs a host, and a port from 1 to 65535: %r" % url)
+        raise ValueError("%s needs a host, and a port from 1 to 65535: %r" % (name, url))
     return tls, host, int(port), path

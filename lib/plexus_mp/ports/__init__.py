@@ -10,6 +10,7 @@ Every other file imports from here and tests no platform itself. A port gives:
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
+`STATE_FILE`                       where state.py keeps what is no reading, None: nowhere
 `forget(module)`                   gives the memory of a module back
 `DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
 """

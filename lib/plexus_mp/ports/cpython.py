@@ -12,6 +12,8 @@ import uuid
 NAME = "cpython"
 # As wide as MicroPython's, so that one arithmetic serves both.
 _TICKS_PERIOD = 1 << 30
+# Where the little is kept that is no reading (state.py): nowhere, unless it is told.
+STATE_FILE = os.environ.get("PLEXUS_STATE_FILE")
 
 random_bits = random.SystemRandom().getrandbits
 collect = gc.collect

@@ -18,6 +18,8 @@ NAME = "micropython"
 # EINPROGRESS as newlib (ESP32, RP2), Linux and BSD number it.
 _IN_PROGRESS = (119, 115, 36)
 _NETWORK_UNREACHABLE = const(118)
+# Where the little is kept that is no reading (state.py).
+STATE_FILE = "/plexus_state.json"
 
 ticks_ms = time.ticks_ms
 ticks_add = time.ticks_add
