@@ -5,6 +5,7 @@ import json
 from . import ports
 from .blocks import RamBlocks
 from .http import Http
+from .identity import kept_name
 from .link import Link
 from .outbox import Outbox
 from .ports import FILES, NAME, open_flash
@@ -18,17 +19,21 @@ _RECEIVE_BYTES = 640
 
 
 def assemble(version, arguments):
-    """(source_id, recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id).
+    """(recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id, that of `stats` in s).
 
     Raises `ValueError` naming the setting that is missing or does not fit.
     """
     settings = Settings()
     given = arguments.get
     key = settings.api_key(given("api_key"))
-    source_id = settings.source_id(given("source_id"))
+    source_id = kept_name(settings.source_id(given("source_id")))
     source = json.dumps(source_id).encode()
     if settings.get("ring", given("ring")) == "files":
         settings.defaults = FILES
+    elif settings.get("ring", given("ring")) == "rtc":
+        from .sleep import RTC_RING
+
+        settings.defaults = RTC_RING
     page = settings.integer("page_bytes", given("page_bytes"))
     frame = settings.integer("frame_bytes", given("frame_bytes"))
     json_max = Outbox.json_max(source, frame)
@@ -38,13 +43,18 @@ def assemble(version, arguments):
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms)
     outbox = Outbox(recorder, source, frame)
     link = make_link(outbox, recorder, settings, given, key, source, version)
+    wait_ms = 0
+    if (ports.rtc_memory() or b"")[:3] == b"PX\x01":  # suspend() was here
+        from .sleep import resume
+
+        wait_ms = resume(recorder, outbox, link)
     wifi = None
     if settings.networks():
         from .wifi import supervise
 
-        wifi = supervise(settings)
+        wifi = supervise(settings, 0, wait_ms)
     tick_ms = settings.integer("tick_ms", given("tick_ms"))
-    return source_id, recorder, outbox, link, wifi, tick_ms, settings.integer("timer_id")
+    return recorder, outbox, link, wifi, tick_ms, settings.integer("timer_id"), settings.integer("stats_s")
 
 
 def make_link(outbox, recorder, settings, given, key, source, version):
@@ -92,11 +102,18 @@ def make_ring(settings, given, page_bytes):
     """(the ring that the settings name, its commit_ms): "ram", "files", a flash partition or "rp2:START:LENGTH"."""
     where = settings.get("ring", given("ring"))
     commit_ms = settings.integer("commit_ms", given("commit_ms"))
-    if where == "ram" or where == "files":
+    if where in ("ram", "files", "rtc"):
         size = settings.integer("ring_bytes", given("ring_bytes"))
         sector = settings.integer("sector_bytes", given("sector_bytes"))
         if where == "ram":
             return Ring(RamBlocks(size, sector), page_bytes), 0
+        if where == "rtc":
+            from .mount import mount
+            from .sleep import RtcBlocks
+
+            ring = Ring(RtcBlocks(size, sector), page_bytes)
+            mount(ring)
+            return ring, 0
         from .fileblocks import FileBlocks
 
         if not commit_ms:

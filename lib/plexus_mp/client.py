@@ -39,6 +39,8 @@ class Plexus:
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.
+    `feed`, when it is set, is called by all that waits here (`sleep`, `serve`, `flush_buffer`, `close`, `suspend`): a
+    watchdog's. `stats_s` above 0 sends `stats` as metrics so often.
     A timer delivers every `tick_ms`; with `tick_ms=0` the program calls `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
@@ -71,12 +73,16 @@ class Plexus:
             "endpoint": endpoint, "session": session,
         }  # fmt: skip
         parts = assemble(VERSION, given)
-        self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
+        self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
         self._turn = Guard()
         self._closed = False
+        self.feed = None
+        self._monitor = None
         self._tags = None  # of all readings: of the run they belong to
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
-        for module in ("assemble", "settings", "mount"):  # needed once
+        if stats_s:
+            self._watch().send_every(stats_s)
+        for module in ("assemble", "settings", "mount", "state", "identity"):  # needed once
             forget(module)
         collect()
 
@@ -198,12 +204,77 @@ class Plexus:
         """Unix milliseconds, None before the first sync."""
         return self._recorder.now_ms()
 
+    @property
+    def source_id(self):
+        """The name of this board: as given, or as a gateway has changed it."""
+        return self._outbox.own_source[1:-1].decode()
+
+    @property
+    def stats(self):
+        """Counts since the boot, a dict: readings `accepted`, `stored`, `waiting`, `dropped` by a full ring,
+        `rejected` by the gateway, `refused` inside another send(); `frames` stored, `bytes` sent,
+        `duplicates_avoided`: frames sent again with the same bytes, so that a gateway can refuse the repeat;
+        `reconnects`, `resyncs`, `failures` of connections, `faults` of flash and callbacks; `heap_free` in bytes.
+        """
+        from .monitor import stats
+
+        return stats(self)
+
+    def on_status(self, callback):
+        """Have `callback(word)` called when the state changes: "connected", "disconnected", "auth_failed",
+        "rate_limited", "renamed" (the gateway gave another `source_id`), "name_taken" (another board may have it).
+
+        Called by what drives the link, a timer perhaps: keep it short. What it raises is counted in `stats`.
+        Returns `callback`: it can be used as a decorator.
+        """
+        self._watch().add(callback)
+        return callback
+
+    def _watch(self):
+        if self._monitor is None:
+            from .monitor import Monitor
+
+            self._monitor = Monitor(self)
+        return self._monitor
+
+    def serve(self):
+        """A coroutine that delivers until the client is closed: `await px.serve()`, or a task of its own."""
+        from .serving import serve
+
+        return serve(self)
+
+    def sleep_ready(self):
+        """Whether staying awake would not help: nothing waits, or what waits cannot be delivered now."""
+        from .sleep import ready
+
+        return ready(self)
+
+    def suspend(self, ms, deliver_s=10):
+        """Deep sleep for `ms`, after delivering for `deliver_s` at most; what waits is kept. Does not return.
+
+        Kept in flash or files as configured; a page that is not committed, and a ring "rtc", in RTC memory (ESP32).
+        Readings in a ring "ram" are lost: `PlexusError` then, as where there is no deep sleep.
+        """
+        from .sleep import suspend
+
+        if self._outbox.waiting and self._recorder.ring.volatile:
+            raise PlexusError(
+                "readings in a ring in RAM do not outlive a deep sleep: use ring='rtc' or a flash ring"
+            )
+        suspend(self, ms, deliver_s)
+
     def tick(self):
         """A slice of network work; True when calling again at once may help.
 
         Waits for a name resolution and, with https, a key exchange when a connection is opened, and for one sector
         erase (a ring in files: one file) between readings; for nothing else.
         """
+        moved = self._slice()
+        if self._monitor is not None:
+            self._monitor.look()
+        return moved
+
+    def _slice(self):
         call = self._recorder.enter()
         try:
             try:
@@ -232,6 +303,8 @@ class Plexus:
             left_ms = total_ms - ticks_diff(ticks_ms(), start)
             if left_ms <= 0:
                 return
+            if self.feed is not None:
+                self.feed()
             if not self.tick():
                 sleep_ms(min(left_ms, 20 if self._outbox.unsettled else 100))
 
@@ -246,6 +319,8 @@ class Plexus:
         failures = self._link.failures
         self._link.retry_now()
         while self.buffer_size():
+            if self.feed is not None:
+                self.feed()
             if not self.tick():
                 sleep_ms(1 if self._link.busy else 10)
             if self._link.status == AUTH_FAILED and self._link.waiting:
@@ -269,11 +344,15 @@ class Plexus:
         except PlexusError as e:
             print("plexus: closed with", e)
         finally:
-            self._closed = True
-            if self._ticker is not None:
-                stop_ticker(self._ticker)
-                self._ticker = None
-            self._link.close()
+            self.halt()
+
+    def halt(self):
+        """Let go of timer and connection at once; what waits stays in the ring."""
+        self._closed = True
+        if self._ticker is not None:
+            stop_ticker(self._ticker)
+            self._ticker = None
+        self._link.close()
 
     def __enter__(self):
         return self

@@ -27,6 +27,8 @@ _GOODBYE = const(1001)
 # How long HTTP serves before a WebSocket is tried again: doubled each time, up to an hour.
 _SOCKET_MS = const(60_000)
 _SOCKET_MAX_MS = const(3_600_000)
+# So many conversations in a row that ended within a minute: another board may have the name.
+_RIVAL_AFTER = const(5)
 # Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
 _EDGES_MAX = const(5)
 _SUCCESS = b'"success":true'
@@ -61,7 +63,10 @@ class Link:
         self._socket_tries = 0
         self.status = OFFLINE
         self.last_error = ""
-        self.retries = self.failures = self.frames = self.reconnects = self.resyncs = 0
+        self.retries = self.failures = self.frames = self.reconnects = self.resyncs = self.sent_bytes = 0
+        self.rivals = 0
+        self._short = 0  # conversations in a row that ended soon, without a word
+        self._met = 0  # when the last one began
 
     @property
     def busy(self):
@@ -164,18 +169,42 @@ class Link:
             self.reconnects += 1
             if code == _GOODBYE:
                 return self._pause(self.status, _GOODBYE_MS, why)
+            self._suspect(why)
             return self.lost(why)
         self.last_error = str(why)
+        self._leave_socket()
+
+    def _leave_socket(self):
+        """HTTP serves for a while."""
         self._socket_tries = min(self._socket_tries + 1, 8)
         self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
         self._socket_since = ticks_ms()
+
+    def _suspect(self, why):
+        """A gateway ends the older of two conversations under one name: those boards would take turns for ever."""
+        short = ticks_diff(ticks_ms(), self._met) < _SOCKET_MS
+        self._short = self._short + 1 if short else 0
+        if self._short >= _RIVAL_AFTER:
+            if not self.rivals:
+                from .identity import warn
+
+                warn(self, self._outbox.own_source)
+            self.rivals += 1
+            self._short = 0
+            self._leave_socket()
 
     # what the session tells
 
     def welcomed(self, message):
         """The gateway knows us; `message` is its `authenticated`."""
         self._socket_tries = 0
+        self._met = ticks_ms()
         self.status = ONLINE
+        name = message.get("source_id")
+        if name is not None and json.dumps(name).encode() != self._outbox.own_source:
+            from .identity import adopt
+
+            adopt(self, self._outbox, self._recorder, self.session, name)
 
     def hear_time(self, earliest_ms, latest_ms, asked, heard, source):
         self._recorder.hear_time(earliest_ms, latest_ms, asked, heard, self._outbox.sent_ms, source)
@@ -215,6 +244,7 @@ class Link:
         if self._again:
             self.retries += 1
         self._again = not self._probing
+        self.sent_bytes += self._size - HEADROOM
         self._http.post(self._outbox.view[HEADROOM : self._size])
         return True
 

@@ -143,6 +143,7 @@ class Session:
                 self._tail[i] = 48 + n % 10 if n else 32
                 n //= 10
             end = outbox.close(self._tail)
+            self._link.sent_bytes += end - HEADROOM
             self._ws.send(_TEXT, outbox.view, HEADROOM, end - HEADROOM)
             outbox.hand_over()
             self._said = ticks_ms()

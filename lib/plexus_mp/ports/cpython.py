@@ -31,6 +31,7 @@ DEFAULTS = {
     "transport": "auto",
     "tick_ms": 20,
     "timer_id": -1,
+    "stats_s": 0,
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
 FILES = {"sector_bytes": 16384, "page_bytes": 16188, "commit_ms": 300000}
@@ -70,6 +71,28 @@ def unique_id():
 
 def open_flash(label):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
+
+
+def free_bytes():
+    return 0
+
+
+def sleep_async(ms):
+    import asyncio
+
+    return asyncio.sleep(ms / 1000)
+
+
+def rtc_memory(data=None):
+    """There is none."""
+
+
+def rtc_ms():
+    return time.time_ns() // 1_000_000
+
+
+def deep_sleep(ms):
+    raise OSError(95, "no deep sleep")
 
 
 class Guard:
