@@ -30,10 +30,6 @@ def assemble(version, arguments):
     source = json.dumps(source_id).encode()
     if settings.get("ring", given("ring")) == "files":
         settings.defaults = FILES
-    elif settings.get("ring", given("ring")) == "rtc":
-        from .sleep import RTC_RING
-
-        settings.defaults = RTC_RING
     page = settings.integer("page_bytes", given("page_bytes"))
     frame = settings.integer("frame_bytes", given("frame_bytes"))
     json_max = Outbox.json_max(source, frame)
@@ -102,18 +98,11 @@ def make_ring(settings, given, page_bytes):
     """(the ring that the settings name, its commit_ms): "ram", "files", a flash partition or "rp2:START:LENGTH"."""
     where = settings.get("ring", given("ring"))
     commit_ms = settings.integer("commit_ms", given("commit_ms"))
-    if where in ("ram", "files", "rtc"):
+    if where == "ram" or where == "files":
         size = settings.integer("ring_bytes", given("ring_bytes"))
         sector = settings.integer("sector_bytes", given("sector_bytes"))
         if where == "ram":
             return Ring(RamBlocks(size, sector), page_bytes), 0
-        if where == "rtc":
-            from .mount import mount
-            from .sleep import RtcBlocks
-
-            ring = Ring(RtcBlocks(size, sector), page_bytes)
-            mount(ring)
-            return ring, 0
         from .fileblocks import FileBlocks
 
         if not commit_ms:

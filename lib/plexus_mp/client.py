@@ -252,15 +252,11 @@ class Plexus:
     def suspend(self, ms, deliver_s=10):
         """Deep sleep for `ms`, after delivering for `deliver_s` at most; what waits is kept. Does not return.
 
-        Kept in flash or files as configured; a page that is not committed, and a ring "rtc", in RTC memory (ESP32).
-        Readings in a ring "ram" are lost: `PlexusError` then, as where there is no deep sleep.
+        Kept in flash or files as configured; a page that is not committed, and what is in a ring in RAM, in the RTC
+        memory of an ESP32. `PlexusError` where there is none and readings wait in RAM; `OSError` without deep sleep.
         """
         from .sleep import suspend
 
-        if self._outbox.waiting and self._recorder.ring.volatile:
-            raise PlexusError(
-                "readings in a ring in RAM do not outlive a deep sleep: use ring='rtc' or a flash ring"
-            )
         suspend(self, ms, deliver_s)
 
     def tick(self):
