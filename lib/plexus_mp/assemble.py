@@ -50,7 +50,15 @@ def assemble(version, arguments):
 
         wifi = supervise(settings, 0, wait_ms)
     tick_ms = settings.integer("tick_ms", given("tick_ms"))
-    return recorder, outbox, link, wifi, tick_ms, settings.integer("timer_id"), settings.integer("stats_s")
+    return (
+        recorder,
+        outbox,
+        link,
+        wifi,
+        tick_ms,
+        settings.integer("timer_id"),
+        settings.integer("stats_s", given("stats_s")),
+    )
 
 
 def make_link(outbox, recorder, settings, given, key, source, version):

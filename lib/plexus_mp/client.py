@@ -62,6 +62,7 @@ class Plexus:
         ca_file=None,
         endpoint=None,
         session=None,
+        stats_s=None,
     ):
         from .assemble import assemble
 
@@ -70,7 +71,7 @@ class Plexus:
             "ring_bytes": ring_bytes, "sector_bytes": sector_bytes, "page_bytes": page_bytes,
             "frame_bytes": frame_bytes, "commit_ms": commit_ms, "tick_ms": tick_ms,
             "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
-            "endpoint": endpoint, "session": session,
+            "endpoint": endpoint, "session": session, "stats_s": stats_s,
         }  # fmt: skip
         parts = assemble(VERSION, given)
         self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
