@@ -11,7 +11,7 @@ from .outbox import Outbox
 from .ports import FILES, NAME, open_flash
 from .recorder import Recorder
 from .ring import Ring
-from .settings import GATEWAY_URL, Settings, parse_url
+from .settings import GATEWAY_URL, Settings, install_id, parse_url
 
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
@@ -95,7 +95,12 @@ def make_link(outbox, recorder, settings, given, key, source, version):
 
         about = '"source_id":%s,"agent_version":"%s"' % (source.decode(), version)
         hello = '{"type":"device_auth","api_key":%s,"platform":"%s",%s,"protocol":1,"hears_goodbye":true,"acks":true}'
-        hello = hello % (json.dumps(key), NAME, about)
+        install = install_id()
+        if install:  # by which gateways of 0.4.0 to 0.7.0 tell two boards with one name apart; others skip it
+            about_it = about + ',"install_id":"%s"' % install
+        else:
+            about_it = about
+        hello = hello % (json.dumps(key), NAME, about_it)
         beat = '{"type":"heartbeat",%s}' % about
         ws = Ws(connect, host, port, path + "/ws/device", agent, buf)
         link.session = Session(ws, buf, outbox, link, hello.encode(), beat.encode())

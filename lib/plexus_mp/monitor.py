@@ -42,8 +42,8 @@ class Monitor:
         if link.status != self._told:
             self._told = link.status
             self._tell(_WORDS[link.status])
-        if link.rivals != self._rivals:
-            self._rivals = link.rivals
+        if link.rivals and not self._rivals:
+            self._rivals = 1
             self._tell("name_taken")
         name = self._px.source_id
         if name != self._name:

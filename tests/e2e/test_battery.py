@@ -26,7 +26,9 @@ def test_a_day_in_fast_motion(tmp_path, ring):
     day = play(ring, "cpython", 24, tmp_path, HOUR_S)
     check(day)
     assert day.wakes > 200
-    assert day.median_ms(False) < 50 < day.median_ms(True) < 2500, "the radio was on in vain"
+    in_vain = [ms for ms in day.awake_ms[False] if ms > 50]
+    assert len(in_vain) * 4 < len(day.awake_ms[False]), "the radio was on in vain"
+    assert max(map(max, day.awake_ms.values())) < 12_000
     if ring == "files":  # four times in a wake that delivers, once in five minutes else
         assert day.flash_programs == 0 and day.file_changes < day.wakes * 2
     elif ring == "a flash partition":
