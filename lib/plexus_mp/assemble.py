@@ -18,7 +18,7 @@ _FILES = "/plexus"
 _RECEIVE_BYTES = 640
 
 
-def assemble(version, arguments):
+def assemble(version, arguments, px):
     """(recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id, that of `stats` in s).
 
     Raises `ValueError` naming the setting that is missing or does not fit.
@@ -35,6 +35,7 @@ def assemble(version, arguments):
     json_max = Outbox.json_max(source, frame)
     if json_max < 256:
         raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
+    _take_over(settings.get("ring", given("ring")), px)
     ring, commit_ms = make_ring(settings, given, page)
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms)
     outbox = Outbox(recorder, source, frame)
@@ -59,6 +60,16 @@ def assemble(version, arguments):
         settings.integer("timer_id"),
         settings.integer("stats_s", given("stats_s")),
     )
+
+
+def _take_over(where, px):
+    """`px` has the ring now: two clients would write over each other's readings."""
+    if where != "ram":
+        earlier = px._owners.get(where)
+        if earlier is not None and not earlier._closed:
+            earlier._recorder.upkeep(True)
+            earlier.halt()
+        px._owners[where] = px
 
 
 def make_link(outbox, recorder, settings, given, key, source, version):

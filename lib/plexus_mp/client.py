@@ -39,11 +39,16 @@ class Plexus:
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.
-    `feed`, when it is set, is called by all that waits here (`sleep`, `serve`, `flush_buffer`, `close`, `suspend`): a
-    watchdog's. `stats_s` above 0 sends `stats` as metrics so often.
+    `endpoint` is where runs and sessions are told, by default where the readings go. `session`, an object with
+    `post` as `requests.Session` has it, carries everything instead of sockets, and blocks (requests_http.py).
+    Arguments of plexus-python's that mean nothing here are taken (peer.py). `feed`, when it is set, is called by all
+    that waits here (`sleep`, `serve`, `flush_buffer`, `close`, `suspend`): a watchdog's.
+    A second client on one ring in flash or files closes the first. `stats_s` above 0 sends `stats` as metrics so often.
     A timer delivers every `tick_ms`; with `tick_ms=0` the program calls `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
+
+    _owners = {}  # who has which ring
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Plexus:
         endpoint=None,
         session=None,
         stats_s=None,
+        **peer,
     ):
         from .assemble import assemble
 
@@ -73,7 +79,11 @@ class Plexus:
             "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
             "endpoint": endpoint, "session": session, "stats_s": stats_s,
         }  # fmt: skip
-        parts = assemble(VERSION, given)
+        if peer:
+            from .peer import translate
+
+            translate(peer, given)
+        parts = assemble(VERSION, given, self)
         self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
         self._turn = Guard()
         self._closed = False

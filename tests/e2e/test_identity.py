@@ -62,7 +62,7 @@ def test_the_name_that_a_gateway_gives_is_taken_and_kept(vm, tmp_path):
 
 def test_two_boards_with_one_name_are_told_and_lose_nothing(vm, tmp_path):
     world, printed = twins(tmp_path, vm, 300, False)
-    warning = "plexus: connections end at once: does another board send as \"twin\"?\n"
+    warning = 'plexus: connections end at once: does another board send as "twin"?\n'
     assert [text.startswith(warning + "name_taken\n") for text in printed].count(True) >= 1, printed
     for text in printed:
         assert text.count("plexus:") <= 1
