@@ -78,7 +78,7 @@ class Settings:
         then `wifi`, an object with `ssid` and `password`, or a list of such."""
         more = self.get("wifi") or []
         place = self.place
-        more = [more] if isinstance(more, dict) else more
+        more = more if isinstance(more, list) else [more]
         ssid = self.get("wifi_ssid")
         found = [(ssid, self.get("wifi_password"))] if ssid else []
         for each in more:
