@@ -21,7 +21,13 @@ def test_every_setting_is_there():
     source = "\n".join(
         (ROOT / "lib/plexus_mp" / f"{name}.py").read_text() for name in ("assemble", "settings", "wifi")
     )
-    looked_up = set(re.findall(r'(?:\.get|integer)\("(\w+)"', source)) - {"ssid", "password", "asked", "name", "wifi_"}
+    looked_up = set(re.findall(r'(?:\.get|integer)\("(\w+)"', source)) - {
+        "ssid",
+        "password",
+        "asked",
+        "name",
+        "wifi_",
+    }
     looked_up |= {"wifi_" + name for name in ("pm", "txpower")}
     assert looked_up <= told | {"session"} and set(DEFAULTS) <= told
     assert told <= looked_up | set(DEFAULTS) | {"api_key"}
