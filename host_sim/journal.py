@@ -128,7 +128,10 @@ class Journal:
         self._at_cut: dict[int, int] = {}  # Unix ms of the cut, by the id of a reading that was in the page
 
     def begin(self, true_ms: int, method: str, arguments: Any, paged: bool = False) -> None:
-        """`arguments`: positional and named ones, or their `repr`. `paged`: they wait in RAM for a `commit`."""
+        """`arguments`: positional and named ones, and the tags of the run they are in, or the `repr` of all that.
+
+        `paged`: they wait in RAM for a `commit`.
+        """
         readings = _readings(true_ms, method, arguments)
         self._open.append(readings)
         if paged:
@@ -182,14 +185,16 @@ class Journal:
 def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
     """The readings of a call, [] for arguments that no gateway could store (the library refuses them)."""
     try:
-        positional, named = ast.literal_eval(arguments) if isinstance(arguments, str) else arguments
+        given = ast.literal_eval(arguments) if isinstance(arguments, str) else arguments
+        positional, named = given[:2]
     except (ValueError, SyntaxError):
         return []
     try:
         bound = _SIGNATURES[method](*positional, **named)
     except (TypeError, ValueError):
         return []
-    return [_reading(true_ms, *one) for one in bound]
+    within = given[2] if len(given) > 2 else {}
+    return [_reading(true_ms, *one[:3], {**within, **(one[3] or {})}, one[4]) for one in bound]
 
 
 def _send(

@@ -54,7 +54,7 @@ class Target:
     """Where boards send: a URL and a key, which is never shown."""
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
 
 
 @dataclass

@@ -32,6 +32,8 @@ from .presence import Presence
 from .read_api import TelemetryApi
 from .reading import Reading, json_response
 from .replies import Reply, send_reply
+from .runs_api import RunsApi
+from .sessions_api import SessionsApi
 from .settings import Generation, Settings
 from .store import Store
 
@@ -59,6 +61,7 @@ class Gateway:
         self.now_ms = now_ms
         self.conditions = conditions if conditions is not None else Conditions()
         self.counters = Counters()
+        self._rng = rng
         self.page_token = f"{rng.getrandbits(_PAGE_TOKEN_BITS):032x}"
         self._started_ms = now_ms()
         self._dated = (-1, b"")
@@ -108,6 +111,8 @@ class Gateway:
         router.routes += [*TelemetryApi(reading).routes(), *DataApi(reading).routes()]
         router.routes += CommandsApi(reading, self.devices).routes()
         router.routes += CommandRunsApi(reading, self.runs).routes()
+        router.routes += RunsApi(reading, lambda: self.generation, self._rng).routes()
+        router.routes += SessionsApi(reading, lambda: self.generation, self._rng).routes()
         router.routes += Page(self.settings).routes()
         router.add_route("/health", self._health)
         return router

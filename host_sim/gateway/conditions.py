@@ -38,6 +38,9 @@ class Conditions:
     """Treated as over the message ceiling: skipped in `aug`, `dropped` in `oct`."""
     over_device_limit: set[str] = field(default_factory=set)
     """Treated as beyond the organisation's device limit: `dropped` in `oct`, nothing in `aug`."""
+    names_suffixed: bool = False
+    """As gateways did for plexus-python 0.4.0 to 0.7.0: a name belongs to the first `install_id` that connects under
+    it, another one is called `name_2`, and so on."""
     generation: Generation | None = None
     """Another generation than that of the settings: requests and WebSockets that begin from now on."""
 

@@ -111,6 +111,8 @@ class DeviceSocket:
     async def _converse(self, socket: GatewayWebSocket, receive: Receive, send: Send) -> None:
         hello = await self._hello(receive)
         await self._scripted(socket, hello, receive)
+        if self.conditions.names_suffixed:
+            hello["source_id"] = self.devices.names.assign(hello["source_id"], hello.get("install_id"))
         device = self._admit(socket, hello)
         await send({"type": "websocket.send", "text": orjson.dumps(self._welcome(device)).decode()})
         for complaint in device.complaints:

@@ -20,6 +20,7 @@ from .socket_protocol import GatewayWebSocket
 
 _PLATFORM_MAX = 256
 _COMPLAINTS_MAX = 16
+_INSTALL_ID_MAX = 64
 
 
 class Device:
@@ -89,6 +90,28 @@ class Device:
         return self._queue.popleft()
 
 
+class Names:
+    """Which installation a name belongs to: the first that was heard under it. At most `names_max` are remembered."""
+
+    def __init__(self, names_max: int) -> None:
+        self._names_max = names_max
+        self._owners: dict[str, str] = {}
+
+    def assign(self, source_id: str, install_id: Any) -> str:
+        """`source_id` if it is the installation's or nobody's, else the first of `_2`, `_3`, … that is."""
+        if type(install_id) is not str or len(install_id) > _INSTALL_ID_MAX:
+            return source_id
+        name = source_id
+        for number in range(2, self._names_max):
+            owner = self._owners.get(name)
+            if owner is None and len(self._owners) < self._names_max:
+                self._owners[name] = install_id
+            if owner in (None, install_id):
+                return name
+            name = f"{source_id}_{number}"
+        return source_id
+
+
 class Devices:
     """Connected devices by source_id, one connection each; as many as the server allows connections."""
 
@@ -101,6 +124,7 @@ class Devices:
         self._counters = counters
         self._rng = rng
         self._connected: dict[str, Device] = {}
+        self.names = Names(settings.sources_tracked_max)
 
     def __len__(self) -> int:
         return len(self._connected)

@@ -86,6 +86,13 @@ class Settings:
     # What a device may say of itself (sensors, cameras, commands), as JSON; our own choice.
     manifest_max_bytes: int = 65_536
 
+    # Runs, sessions and registered sources; the name's length is the runs route's own, the rest our own choice.
+    run_name_max: int = 200
+    run_body_max_bytes: int = 65_536
+    runs_max: int = 100_000
+    run_criteria_max: int = 32
+    sources_registered_max: int = 10_000
+
     # How long a verified or refused key is remembered: ingest.go's auth client.
     auth_cache_good_ms: int = 60_000
     auth_cache_bad_ms: int = 10_000

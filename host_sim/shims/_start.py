@@ -16,7 +16,7 @@ def _watch(cls, name):
     def watched(self, *arguments, **named):
         if name == "send_batch" and arguments:
             arguments = (list(arguments[0]),) + arguments[1:]
-        call("host.begin", name, as_data((arguments, named)), self._recorder._commit_ms > 0)
+        call("host.begin", name, as_data((arguments, named, self._tags or {})), self._recorder._commit_ms > 0)
         accepted = False
         try:
             accepted = original(self, *arguments, **named)

@@ -5,12 +5,13 @@ import json
 from . import ports
 from .blocks import RamBlocks
 from .http import Http
+from .identity import kept_name
 from .link import Link
 from .outbox import Outbox
 from .ports import DEFAULTS, FILES, NAME, const, open_flash
 from .recorder import Recorder
 from .ring import Ring
-from .settings import Settings
+from .settings import GATEWAY_URL, Settings, install_id, parse_url
 
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
@@ -19,15 +20,15 @@ _RECEIVE_BYTES = 640
 _READ_ONLY = const(30)
 
 
-def assemble(version, arguments):
-    """(source_id, recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id).
+def assemble(version, arguments, px):
+    """(recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id, that of `stats` in s).
 
     Raises `ValueError` naming the setting that is missing or does not fit.
     """
     settings = Settings()
     given = arguments.get
     key = settings.api_key(given("api_key"))
-    source_id = settings.source_id(given("source_id"))
+    source_id = kept_name(settings.source_id(given("source_id")))
     source = json.dumps(source_id).encode()
     if settings.get("ring", given("ring")) == "files":
         settings.defaults = FILES
@@ -36,17 +37,41 @@ def assemble(version, arguments):
     json_max = Outbox.json_max(source, frame)
     if json_max < 256:
         raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
+    _take_over(settings.get("ring", given("ring")), px)
     ring, commit_ms = make_ring(settings, given, page)
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms, ports.rtc_ms)
     outbox = Outbox(recorder, source, frame)
     link = make_link(outbox, recorder, settings, given, key, source, version)
+    wait_ms = 0
+    if (ports.rtc_memory() or b"")[:3] == b"PX\x01":  # suspend() was here
+        from .sleep import resume
+
+        wait_ms = resume(recorder, outbox, link)
     wifi = None
     if settings.networks():
         from .wifi import supervise
 
-        wifi = supervise(settings)
+        wifi = supervise(settings, 0, wait_ms)
     tick_ms = settings.integer("tick_ms", given("tick_ms"))
-    return source_id, recorder, outbox, link, wifi, tick_ms, settings.integer("timer_id")
+    return (
+        recorder,
+        outbox,
+        link,
+        wifi,
+        tick_ms,
+        settings.integer("timer_id"),
+        settings.integer("stats_s", given("stats_s")),
+    )
+
+
+def _take_over(where, px):
+    """`px` has the ring now: two clients would write over each other's readings."""
+    if where != "ram":
+        earlier = px._owners.get(where)
+        if earlier is not None and not earlier._closed:
+            earlier._recorder.upkeep(True)
+            earlier.halt()
+        px._owners[where] = px
 
 
 def make_link(outbox, recorder, settings, given, key, source, version):
@@ -62,15 +87,33 @@ def make_link(outbox, recorder, settings, given, key, source, version):
         connect = Connector(settings.get("ca_file", given("ca_file")), recorder.now_ms)
     agent = "plexus-mp/%s (%s)" % (version, NAME)
     buf = bytearray(_RECEIVE_BYTES)
-    http = Http(connect, host, port, path + "/ingest", key, agent, buf)
+    requests = given("session")
+    if requests is None:
+        http = Http(connect, host, port, path + "/ingest", key, agent, buf)
+    else:
+        from .requests_http import RequestsHttp
+
+        http = RequestsHttp(
+            requests, settings.get("gateway_url", given("gateway_url")) or GATEWAY_URL, key, agent
+        )
+        transport = "http"
     link = Link(outbox, http, recorder)
+    endpoint = settings.get("endpoint", given("endpoint"))
+    if endpoint:
+        parse_url(endpoint, "endpoint")
+        link.endpoint = endpoint
     if transport == "auto":
         from .session import Session
         from .ws import Ws
 
         about = '"source_id":%s,"agent_version":"%s"' % (source.decode(), version)
         hello = '{"type":"device_auth","api_key":%s,"platform":"%s",%s,"protocol":1,"hears_goodbye":true,"acks":true}'
-        hello = hello % (json.dumps(key), NAME, about)
+        install = install_id()
+        if install:  # by which gateways of 0.4.0 to 0.7.0 tell two boards with one name apart; others skip it
+            about_it = about + ',"install_id":"%s"' % install
+        else:
+            about_it = about
+        hello = hello % (json.dumps(key), NAME, about_it)
         beat = '{"type":"heartbeat",%s}' % about
         ws = Ws(connect, host, port, path + "/ws/device", agent, buf)
         link.session = Session(ws, outbox, link, hello.encode(), beat.encode())

@@ -53,10 +53,17 @@ class Plexus:
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.
+    `endpoint` is where runs and sessions are told, by default where the readings go. `session`, an object with
+    `post` as `requests.Session` has it, carries everything instead of sockets, and blocks (requests_http.py).
+    Arguments of plexus-python's that mean nothing here are taken (peer.py). `feed`, when it is set, is called by all
+    that waits here (`sleep`, `serve`, `flush_buffer`, `close`, `suspend`): a watchdog's.
+    A second client on one ring in flash or files closes the first. `stats_s` above 0 sends `stats` as metrics so often.
     A timer delivers every `tick_ms`, a fifth as often while nothing waits; with `tick_ms=0` the program calls
     `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
+
+    _owners = {}  # who has which ring
 
     def __init__(
         self,
@@ -73,7 +80,12 @@ class Plexus:
         program_bytes=None,
         transport=None,
         ca_file=None,
+        endpoint=None,
+        session=None,
+        stats_s=None,
+        **peer,
     ):
+        self._closed = True  # until all is there
         from .assemble import assemble
 
         given = {
@@ -81,15 +93,25 @@ class Plexus:
             "ring_bytes": ring_bytes, "sector_bytes": sector_bytes, "page_bytes": page_bytes,
             "frame_bytes": frame_bytes, "commit_ms": commit_ms, "tick_ms": tick_ms,
             "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
+            "endpoint": endpoint, "session": session, "stats_s": stats_s,
         }  # fmt: skip
-        parts = assemble(VERSION, given)
-        self.source_id, self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id = parts
+        if peer:
+            from .peer import translate
+
+            translate(peer, given)
+        parts = assemble(VERSION, given, self)
+        self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
         self._tick_ms = self._period_ms = tick_ms
         self._turn = Guard()
         self.commands = self.video = None
         self._closed = False
+        self.feed = None
+        self._monitor = None
+        self._tags = None  # of all readings: of the run they belong to
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
-        for module in ("assemble", "settings", "mount"):  # needed once
+        if stats_s:
+            self._watch().send_every(stats_s)
+        for module in ("assemble", "settings", "mount", "state", "identity"):  # needed once
             forget(module)
         collect()
 
@@ -110,6 +132,8 @@ class Plexus:
             raise PlexusError("closed")
         cls = None if data_class is None else _class(data_class)
         stamp_ms = None if timestamp is None else to_ms(timestamp)
+        if self._tags is not None:
+            tags = self._with_tags(tags)
         recorded = self._recorder.send(cls, metric, value, tags, stamp_ms)
         if self._ticker is None:
             self.tick()
@@ -127,10 +151,60 @@ class Plexus:
         """
         if self._closed:
             raise PlexusError("closed")
+        if self._tags is not None:
+            tags = self._with_tags(tags)
         recorded = self._recorder.send_batch(points, tags, to_ms(timestamp), to_ms)
         if self._ticker is None:
             self.tick()
         return recorded
+
+    def _with_tags(self, tags):
+        if tags is None:
+            return self._tags
+        if not isinstance(tags, dict):
+            return tags  # whoever looks at it next says what is wrong
+        merged = self._tags.copy()
+        merged.update(tags)
+        return merged
+
+    def batch(self, interval_ms=100, max_points=5000):
+        """As plexus-python's: an object with `send`, `send_batch` and `flush`, to be used with `with`.
+
+        Nothing has to be held back here: each reading goes to the ring at once, and the link makes frames of them.
+        """
+        from .batching import Batch
+
+        return Batch(self, interval_ms, max_points)
+
+    def run(self, name, **settings):
+        """A context manager: a run named `name` (up to 200 characters) from its beginning to its end.
+
+        `tags`, `metadata` (dicts), `pass_criteria` (a list of `{"metric", "operator", "value", "label"}`),
+        `started_at` (ISO 8601), `source_id` (None: no source's). Readings sent within get the tag `run_id`. An
+        exception that leaves the block ends the run as aborted. What the gateway is to be told waits in the ring as
+        readings do. Raises `TypeError`, `ValueError` or `PlexusError` as `send`. Blocks for one commit each.
+        """
+        from .runs import run
+
+        return run(self, name, settings)
+
+    def session(self, session_id, name=None):
+        """As `run`, a session: readings sent within get the tag `session_id`."""
+        from .runs import session
+
+        return session(self, session_id, name)
+
+    def start_run(self, name, **settings):
+        """Begin a run without tagging readings; what it returns is for `end_run`. Arguments as of `run`."""
+        from .runs import start_run
+
+        return start_run(self, name, settings)
+
+    def end_run(self, run, status="completed", ended_at=None):
+        """End a run that `start_run` of this boot began, as "completed" or "aborted"; its verdict is the gateway's."""
+        from .runs import end_run
+
+        return end_run(self, run, status, ended_at)
 
     def buffer_size(self):
         """Readings that wait for delivery."""
@@ -159,6 +233,61 @@ class Plexus:
         """Unix milliseconds, None before the first sync."""
         return self._recorder.now_ms()
 
+    @property
+    def source_id(self):
+        """The name of this board: as given, or as a gateway has changed it."""
+        return self._outbox.own_source[1:-1].decode()
+
+    @property
+    def stats(self):
+        """Counts since the boot, a dict: readings `accepted`, `stored`, `waiting`, `dropped` by a full ring,
+        `rejected` by the gateway, `refused` inside another send(); `frames` stored, `bytes` sent,
+        `duplicates_avoided`: frames sent again with the same bytes, so that a gateway can refuse the repeat;
+        `reconnects`, `resyncs`, `failures` of connections, `faults` of flash and callbacks; `heap_free` in bytes.
+        """
+        from .monitor import stats
+
+        return stats(self)
+
+    def on_status(self, callback):
+        """Have `callback(word)` called when the state changes: "connected", "disconnected", "auth_failed",
+        "rate_limited", "renamed" (the gateway gave another `source_id`), "name_taken" (another board may have it).
+
+        Called by what drives the link, a timer perhaps: keep it short. What it raises is counted in `stats`.
+        Returns `callback`: it can be used as a decorator.
+        """
+        self._watch().add(callback)
+        return callback
+
+    def _watch(self):
+        if self._monitor is None:
+            from .monitor import Monitor
+
+            self._monitor = Monitor(self)
+        return self._monitor
+
+    def serve(self):
+        """A coroutine that delivers until the client is closed: `await px.serve()`, or a task of its own."""
+        from .serving import serve
+
+        return serve(self)
+
+    def sleep_ready(self):
+        """Whether staying awake would not help: nothing waits, or what waits cannot be delivered now."""
+        from .sleep import ready
+
+        return ready(self)
+
+    def suspend(self, ms, deliver_s=10):
+        """Deep sleep for `ms`, after delivering for `deliver_s` at most; what waits is kept. Does not return.
+
+        Kept in flash or files as configured; a page that is not committed, and what is in a ring in RAM, in the RTC
+        memory of an ESP32. `PlexusError` where there is none and readings wait in RAM; `OSError` without deep sleep.
+        """
+        from .sleep import suspend
+
+        suspend(self, ms, deliver_s)
+
     def tick(self):
         """A slice of network work, and the handler of a command if one waits; True when calling again at once may help.
 
@@ -168,6 +297,8 @@ class Plexus:
         more = self._slice()
         if self.commands is not None:
             self.commands.run_due(False)
+        if self._monitor is not None:
+            self._monitor.look()
         return more
 
     def _slice(self):
@@ -256,6 +387,8 @@ class Plexus:
             left_ms = total_ms - ticks_diff(ticks_ms(), start)
             if left_ms <= 0:
                 return
+            if self.feed is not None:
+                self.feed()
             if not self.tick():
                 pause_ms = 20 if self._outbox.unsettled else 100
                 sleep_ms(min(left_ms, _HASTY_MS if self._link.hasty else pause_ms))
@@ -271,6 +404,8 @@ class Plexus:
         failures = self._link.failures
         self._link.retry_now()
         while self.buffer_size():
+            if self.feed is not None:
+                self.feed()
             if not self.tick():
                 sleep_ms(1 if self._link.busy else 10)
             if self._link.status == AUTH_FAILED and self._link.waiting:
@@ -294,11 +429,15 @@ class Plexus:
         except PlexusError as e:
             print("plexus: closed with", e)
         finally:
-            self._closed = True
-            if self._ticker is not None:
-                stop_ticker(self._ticker)
-                self._ticker = None
-            self._link.close()
+            self.halt()
+
+    def halt(self):
+        """Let go of timer and connection at once; what waits stays in the ring."""
+        self._closed = True
+        if self._ticker is not None:
+            stop_ticker(self._ticker)
+            self._ticker = None
+        self._link.close()
 
     def __enter__(self):
         return self

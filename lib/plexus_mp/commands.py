@@ -7,7 +7,7 @@ import json
 
 from .ports import const
 from .runbook import Runbook, key_of
-from .runs import (
+from .runner import (
     ACKNOWLEDGED,
     BAD_PARAMS,
     BUSY,

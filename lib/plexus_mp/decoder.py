@@ -25,7 +25,7 @@ _SOURCE = const(0xD1)
 _LATER = const(0xE0)
 _SHAPE_MAX = const(6)
 
-_CLASSES = (b'{"class":"metric","metric":', b'{"class":"event","metric":')
+_CLASSES = (b'{"class":"metric","metric":', b'{"class":"event","metric":', b'{"class":"call","metric":')
 _STAMP_AT = const(13)  # digits behind `,"timestamp":`
 _MILLION = const(1_000_000)
 _BILLION = const(1_000_000_000)
@@ -105,6 +105,11 @@ class Decoder:
         self._buf = buf
         self._left = -1
         self.advance()
+
+    @property
+    def call(self):
+        """Whether this is no reading, but a request of its own (calls.py)."""
+        return self._now.head[10] == 99  # the c of its class
 
     def moved(self, buf, at):
         """The commit lies at `buf[at:]` now."""

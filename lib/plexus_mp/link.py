@@ -27,6 +27,8 @@ _GOODBYE = const(1001)
 # How long HTTP serves before a WebSocket is tried again: doubled each time, up to an hour.
 _SOCKET_MS = const(60_000)
 _SOCKET_MAX_MS = const(3_600_000)
+# So many conversations in a row that ended within a minute: another board may have the name.
+_RIVAL_AFTER = const(5)
 # Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
 _EDGES_MAX = const(5)
 # For so long an answer is looked for often: one that takes longer tells the time badly anyway.
@@ -48,6 +50,7 @@ class Link:
         self._http = http
         self._recorder = recorder
         self.session = None
+        self.calls = None  # requests of their own, once there are any
         self._size = 0  # of the HTTP request under way
         self._probing = False  # it is an empty one
         self._edges = 0  # such questions so far, for a better time
@@ -62,11 +65,16 @@ class Link:
         self._socket_tries = 0
         self.status = OFFLINE
         self.last_error = ""
-        self.retries = self.failures = self.frames = self.reconnects = self.resyncs = 0
+        self.retries = self.failures = self.frames = self.reconnects = self.resyncs = self.sent_bytes = 0
+        self.rivals = 0
+        self._short = 0  # conversations in a row that ended soon, without a word
+        self._met = 0  # when the last one began
 
     @property
     def busy(self):
         """An answer is awaited."""
+        if self.calls is not None and self.calls.busy:
+            return True
         return self._http.busy or (self.session is not None and self.session.open)
 
     @property
@@ -110,6 +118,8 @@ class Link:
         try:
             if self._stored:
                 return self._release()
+            if self.calls is not None and self.calls.busy:
+                return self.calls.step()
             if self._http.busy:
                 return self._receive()
             if session is not None and session.open:
@@ -128,9 +138,9 @@ class Link:
             self._broken(e)
         except MemoryError:
             # A board's heap runs out when a connection needs it most: keep everything, try later.
-            self._drop_connections()
+            self.drop_connections()
             collect()
-            self._lost("out of memory")
+            self.lost("out of memory")
         return False
 
     def _wanted(self):
@@ -152,9 +162,11 @@ class Link:
         return True
 
     def close(self):
-        self._drop_connections()
+        self.drop_connections()
 
-    def _drop_connections(self):
+    def drop_connections(self):
+        if self.calls is not None:
+            self.calls.close()
         self._http.close()
         if self.session is not None and self.session.open:
             self.session.close()
@@ -168,7 +180,7 @@ class Link:
         session = self.session
         if session is None or not session.open:
             self._http.close()
-            return self._lost(error)
+            return self.lost(error)
         was_up = session.up
         code = error.args[0] if error.args else 0
         session.close()
@@ -179,21 +191,45 @@ class Link:
             self.reconnects += 1
             if code == _GOODBYE:
                 return self._pause(self.status, _GOODBYE_MS, why)
-            return self._lost(why)
+            self._suspect(why)
+            return self.lost(why)
         self.last_error = str(why)
+        self._leave_socket()
+
+    def _leave_socket(self):
+        """HTTP serves for a while."""
         self._socket_tries = min(self._socket_tries + 1, 8)
-        if session.listening:  # nobody reaches the board by HTTP
+        if self.session.listening:  # nobody reaches the board by HTTP
             self._socket_wait_ms = min(_BACKOFF_MS << self._socket_tries, _BACKOFF_MAX_MS)
         else:
             self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
         self._socket_since = ticks_ms()
+
+    def _suspect(self, why):
+        """A gateway ends the older of two conversations under one name: those boards would take turns for ever."""
+        short = ticks_diff(ticks_ms(), self._met) < _SOCKET_MS
+        self._short = self._short + 1 if short else 0
+        if self._short >= _RIVAL_AFTER:
+            if not self.rivals:
+                from .identity import warn
+
+                warn(self, self._outbox.own_source)
+            self.rivals += 1
+            self._short = 0
+            self._leave_socket()
 
     # what the session tells
 
     def welcomed(self, message):
         """The gateway knows us; `message` is its `authenticated`."""
         self._socket_tries = 0
+        self._met = ticks_ms()
         self.status = ONLINE
+        name = message.get("source_id")
+        if name is not None and json.dumps(name).encode() != self._outbox.own_source:
+            from .identity import adopt
+
+            adopt(self, self._outbox, self._recorder, self.session, name)
 
     def hear_time(self, earliest_ms, latest_ms, asked, heard, source):
         self._recorder.hear_time(earliest_ms, latest_ms, asked, heard, self._outbox.sent_ms, source)
@@ -227,10 +263,13 @@ class Link:
                 self._outbox.empty_frame()
             elif not self._outbox.next_frame():
                 return False
+            elif self._outbox.call:
+                return self.call()
             self._size = self._outbox.close(b'"source_id":' + self._outbox.source)
         if self._again:
             self.retries += 1
         self._again = not self._probing
+        self.sent_bytes += self._size - HEADROOM
         self._http.post(self._outbox.view[HEADROOM : self._size])
         return True
 
@@ -267,14 +306,13 @@ class Link:
         elif (status == 400 or status == 413) and "error" in body and not probing:
             self._refused(_index(error) if status == 400 else None, "%d %s" % (status, error))
         else:
-            self._lost("HTTP status %d %s" % (status, error or ""))
+            self.lost("HTTP status %d %s" % (status, error or ""))
 
     def _accepted(self, probing):
         self._tries = 0
         self.status = ONLINE
         if not probing:
-            self._stored = True
-            self._release()
+            self.stored()
         elif not self.synced:
             self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
         else:
@@ -290,6 +328,19 @@ class Link:
             self._edges += 1
             self._wait_ms = wait_ms or 1
             self._since = now
+
+    def stored(self):
+        """The gateway has what the oldest frame holds."""
+        self._stored = True
+        self._release()
+
+    def call(self):
+        """The next frame is a request of its own: see to it; True when something was done."""
+        if self.calls is None:
+            from .calls import Calls
+
+            self.calls = Calls(self, self._http, self._outbox, self._recorder)
+        return self.calls.turn()
 
     def _release(self):
         if self._outbox.release():
@@ -315,7 +366,7 @@ class Link:
         self._pause(RATE_LIMITED, self._slow_ms, why)
         self._slow_ms = min(self._slow_ms * 2, _BACKOFF_MAX_MS)
 
-    def _lost(self, why):
+    def lost(self, why):
         """No answer, or none that says anything about the readings: the same frame again, later."""
         self.failures += 1
         self._tries = min(self._tries + 1, 16)

@@ -34,6 +34,7 @@ class Outbox:
         self._head = HEADROOM + len(_HEAD)
         self._at = self._head
         self.points = 0  # in the frame
+        self.call = False  # it is none: a request of its own, for calls.py, which goes alone
         self.rejected = 0
         self.delivered = 0
         self._limit = 0  # points that a frame may hold, 0: as many as fit
@@ -184,6 +185,7 @@ class Outbox:
         """From where the last frame ended, as far as there is room, within the sector."""
         ring = self._ring
         self.points = 0
+        self.call = False
         self._end = None
         if not self._begin():
             return
@@ -308,6 +310,8 @@ class Outbox:
                 if not known:  # nobody knows whose it is: what told it was damaged, twice
                     self._reject()
                     continue
+                if (decoder.call or self.call) and (self.points or self._flight):
+                    break
                 if self.points and (source != self.source or self.points == self._limit):
                     break
                 at = decoder.write(frame, self._at + (self.points > 0), end)
@@ -315,6 +319,7 @@ class Outbox:
                     if self.points:
                         frame[self._at] = 44  # ','
                     self.source = source
+                    self.call = decoder.call
                     self._at = at
                     self.points += 1
                     s = decoder.s

@@ -18,6 +18,7 @@ from .series import Known
 
 METRIC = const(0)
 EVENT = const(1)
+CALL = const(2)  # no reading: a request of its own that waits its turn, see calls.py
 
 # Kinds of a point, in the upper half of its first byte; the lower half is the series, 15: a byte of its own.
 _INT = const(0x00)  # signed varint: difference to the series' last

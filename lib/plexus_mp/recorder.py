@@ -61,7 +61,7 @@ class Recorder:
     @property
     def pending(self):
         """Points that only RAM holds until their page is committed."""
-        return self._encoder.points
+        return self._encoder._count  # those of a record that failed half-way do not count
 
     def send(self, cls, metric, value, tags, stamp_ms):
         """Record one point; True when it is in the ring. Blocks for one commit, at worst one sector erase."""

@@ -1,234 +1,135 @@
-"""Runs of commands: their handlers, and what those say. Where frames come from and go to is not known here."""
+"""Runs and sessions: named windows on this source. Loaded when the first of them begins.
 
-import json
-import sys
+Beginning and end are recorded as calls in the ring, each durable when it returns, and made when a connection is free
+(calls.py). Readings sent within carry a tag too, `run_id` or `session_id`, which is all that a gateway without these
+calls has.
+"""
 
-from .ports import Guard, const, ticks_diff, ticks_ms
-from .runbook import key_of
+from .errors import PlexusError
+from .points import CALL
+from .ports import random_bits
 
-TEXT_MAX = const(256)  # of an id, an error or a message
-NEWS_MAX = const(32)
-_PROGRESS_MS = const(1000)
-_UNATTENDED_MS = const(1000)
+NAME_MAX = 200  # characters; the gateway's own rule for runs
+_CRITERIA_MAX = 32
+_OPERATORS = (">", ">=", "<", "<=", "=", "!=")
+_STATUSES = ("completed", "aborted")
 
-# States as they are remembered; to FAILED the reason is added.
-ACKNOWLEDGED = const(1)
-RUNNING = const(2)
-SUCCEEDED = const(3)
-FAILED = const(4)
-UNKNOWN_COMMAND = const(0)
-BAD_PARAMS = const(1)
-EXPIRED = const(2)
-BUSY = const(3)
-DUPLICATE = const(4)
-_HANDLER_ERROR = const(5)
-_CANCELLED = const(6)
-CODES = (
-    "unknown_command", "bad_params", "expired_on_arrival", "busy", "duplicate", "handler_error", "cancelled",
-)  # fmt: skip
+_open = {}  # what start_run() began, by key
 
 
-class Cancelled(Exception):
-    """Raised by a handler: the run ends as failed, with the code `cancelled`."""
+class Window:
+    """`with` it: the run or session begins, and ends, aborted if an exception leaves it."""
 
+    def __init__(self, px, kind, said):
+        self._px = px
+        self._kind = kind
+        self._said = said
+        self._tags = None
 
-class Run:
-    """One run, the first argument of its handler: `id`, `command`, `params`, `attempt`."""
+    def __enter__(self):
+        px = self._px
+        self._tags = px._tags
+        name = self._said["name"] if self._kind == "run" else self._said["key"]
+        tags = dict(px._tags or ())
+        tags[self._kind + "_id"] = name
+        _record(px, self._kind, self._said)
+        px._tags = tags
+        return _described(px, self._said)
 
-    Cancelled = Cancelled
-    cancel_requested = False  # the protocol has no way to ask for it yet
-
-    def __init__(self, commands, run_id, command, params, attempt, ttl_ms, declared):
-        self.id = run_id
-        self.command = command
-        self.params = params
-        self.attempt = attempt
-        self._commands = commands
-        self._ttl_ms = ttl_ms
-        self._since = ticks_ms()
-        self._told = None  # ticks of the last progress
-        self._declared = declared
-
-    @property
-    def time_remaining(self):
-        """Seconds until the run expires, None when it does not; a run that began is not ended by that."""
-        if self._ttl_ms is None:
-            return None
-        if self._ttl_ms:
-            left_ms = self._ttl_ms - ticks_diff(ticks_ms(), self._since)
-            if left_ms > 0:
-                return left_ms / 1000
-            self._ttl_ms = 0  # so it stays, when the ticks wrap
-        return 0
-
-    def progress(self, percent, message=None):
-        """Report 0 to 100 percent, once a second at most; 100 is always sent. Does a slice of network work."""
-        if self._declared[2] is None:
-            return
-        percent = min(100, max(0, percent))
-        now = ticks_ms()
-        if percent < 100 and self._told is not None and 0 <= ticks_diff(now, self._told) < _PROGRESS_MS:
-            return
-        self._told = now
-        self._commands.tell_progress(self, percent, message)
-
-
-class Runner:
-    """Runs that wait or are at work.
-
-    A handler runs outside of `tick()`, one at a time, when the program itself calls `tick()`, `sleep()` or `serve()`;
-    where it does not for a second, when the timer calls, between two lines of the program but never within a `send()`.
-    So a handler may send, and what it takes is the program's time, or the timer's.
-    """
-
-    def __init__(self, session, recorder, tick, book):
-        self._session = session
-        self._recorder = recorder
-        self._tick = tick
-        self._book = book
-        self._guard = Guard()
-        self._live = []  # runs that wait or are at work
-        self._due = []  # those whose handler has not begun
-        # What handlers said goes to the tick in one list, which a callback cannot catch half changed:
-        # (run id or None, its state, JSON that must be sent, JSON that may).
-        self._news = []
-        self._attended = None  # ticks when the program itself last called
-
-    def _fail(self, run_id, code, why):
-        must = (',"error_code":"%s"' % CODES[code]).encode()
-        self._news.append((run_id, FAILED + code, must, b',"error_message":' + dumps(why[:TEXT_MAX])))
-
-    def _tell_legacy(self, run_id, name, event, more):
-        head = {"type": "command_result", "id": run_id, "command": name[:TEXT_MAX], "event": event}
-        self._news.append((None, 0, dumps(head)[:-1], more))
-
-    def tell_progress(self, run, percent, message):
-        # It is worth nothing later, and must not fill the memory while nobody takes it.
-        if self._session.up and len(self._news) < NEWS_MAX:
-            more = b',"message":' + dumps(str(message)[:TEXT_MAX]) if message else b""
-            self._news.append((run.id, 0, b',"progress":' + dumps(percent), more))
-        self._tick()
-
-    def run_due(self, by_timer):
-        """Run the handler that waits longest. The timer leaves it to a program that calls by itself."""
-        if not by_timer:
-            self._attended = ticks_ms()
-        if not self._due or not self._guard.take(False, 1):
-            return
+    def __exit__(self, kind, error, trace):
+        px = self._px
+        px._tags = self._tags
         try:
-            if by_timer:
-                attended = self._attended
-                if attended is not None and 0 <= ticks_diff(ticks_ms(), attended) < _UNATTENDED_MS:
-                    return
-                if self._recorder.apart(int) is None:  # in the midst of a send()
-                    return
-            run = self._due.pop(0)
-            self._start(run)
-        finally:
-            self._guard.drop(1)
-
-    def _start(self, run):
-        manifest, handler, declared = run._declared
-        if declared is None:
-            return self._call(run, handler, (run.command, run.params), {})
-        if run.time_remaining == 0:
-            self._fail(run.id, EXPIRED, "expired before its handler was free")
-            self._live.remove(run)
-            return
-        if not manifest["idempotent"]:
-            try:
-                self._book.write(key_of(run.id), RUNNING)
-            except OSError as e:
-                self._fail(run.id, _HANDLER_ERROR, "not run, because it cannot be remembered: %r" % e)
-                self._live.remove(run)
-                return
-        self._news.append((run.id, RUNNING, b"", b""))
-        for _ in range(NEWS_MAX):  # said before the handler holds everything up
-            if not self._tick():
-                break
-        self._call(run, handler, (run,), run.params)
-
-    def _call(self, run, handler, arguments, named):
-        try:
-            result = handler(*arguments, **named)
-            if not hasattr(result, "throw"):
-                return self._end(run, None, result)
-            # A coroutine, of an `async` handler.
-            later = self._follow(run, result)
-            if _in_loop():
-                run._task = sys.modules["asyncio"].create_task(later)  # CPython keeps no reference
-            else:
-                import asyncio
-
-                asyncio.run(later)
-        except Exception as e:
-            self._end(run, e, None)
-        except BaseException as e:
-            self._end(run, e, None)
-            raise
-
-    async def _follow(self, run, coroutine):
-        try:
-            self._end(run, None, await coroutine)
-        except Exception as e:
-            self._end(run, e, None)
-        except BaseException as e:  # a task that is cancelled
-            self._end(run, e, None)
-            raise
-
-    def _end(self, run, error, result):
-        """Report how it went; whatever that meets costs only this run."""
-        if run not in self._live:  # KeyboardInterrupt passes here twice
-            return
-        legacy = run._declared[2] is None
-        state = SUCCEEDED
-        if error is not None:
-            cancelled = isinstance(error, Cancelled)
-            state = FAILED + (_CANCELLED if cancelled else _HANDLER_ERROR)
-            why = str(error) if legacy or cancelled else "%s: %s" % (type(error).__name__, error)
-            if not cancelled:
-                print("plexus: command %s: %s" % (run.command, why))
-        if legacy:
-            event = "result" if error is None else "error"
-            more = _result(result) if error is None else dumps(why[:TEXT_MAX])
-            self._tell_legacy(run.id, run.command, event, (',"%s":' % event).encode() + more)
-        elif error is None:
-            self._news.append((run.id, SUCCEEDED, b"", b',"result":' + _result(result)))
-        else:
-            self._fail(run.id, state - FAILED, why)
-        self._live.remove(run)
-        if not legacy and not run._declared[0]["idempotent"]:
-            try:
-                self._book.write(key_of(run.id), state)
-            except OSError:  # after a reboot its end is not known
-                self._recorder.faults += 1
+            _end(px, self._kind, self._said, "completed" if kind is None else "aborted", None)
+        except (OSError, PlexusError):
+            if kind is None:
+                raise
+            px._recorder.faults += 1  # what left the block matters more
 
 
-def _in_loop():
-    """Whether a loop of asyncio runs, so that a task gets its turns."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return False
-    try:
-        return asyncio.current_task() is not None
-    except (RuntimeError, AttributeError):
-        return False
+def _described(px, said):
+    return {"id": said["key"], "name": said["name"], "source_id": px.source_id, "status": "active"}
 
 
-def _result(value):
-    """The JSON of what a handler returned: an object; what JSON cannot carry is described."""
-    from .checks import check_json
-
-    if value is None:
-        value = {}
-    elif not isinstance(value, dict):
-        value = {"value": value}
-    try:
-        check_json(value, 1)
-    except Exception:  # which one does not matter: what was returned is told instead
-        value = {"value": repr(value)[:TEXT_MAX]}
-    return dumps(value)
+def _record(px, kind, said):
+    if px._closed:
+        raise PlexusError("closed")
+    if not px._recorder.send(CALL, kind, said, None, None):
+        raise PlexusError("a %s cannot begin or end inside another send()" % kind)
+    px._recorder.upkeep(True)
 
 
-def dumps(value):
-    return json.dumps(value, separators=(",", ":")).encode()
+def _end(px, kind, said, status, at):
+    ended = {"key": said["key"], "name": said["name"], "status": status}
+    if "source" in said:
+        ended["source"] = said["source"]
+    if at:
+        ended["at"] = at
+    _record(px, kind, ended)
+
+
+def _name(field, name):
+    if not isinstance(name, str):
+        raise TypeError("%s must be a str, not %s" % (field, type(name).__name__))
+    if not 0 < len(name) <= NAME_MAX or len(name.encode()) > 256:
+        raise ValueError("%s must have 1 to %d characters, 256 bytes at most" % (field, NAME_MAX))
+    return name
+
+
+def _criteria(criteria):
+    if not isinstance(criteria, (list, tuple)) or len(criteria) > _CRITERIA_MAX:
+        raise ValueError("pass_criteria must be a list of at most %d" % _CRITERIA_MAX)
+    for one in criteria:
+        if one.get("operator") not in _OPERATORS or not isinstance(one.get("metric"), str):
+            raise ValueError("pass_criteria need metric, operator (%s) and value" % " ".join(_OPERATORS))
+    return criteria
+
+
+def _said(px, name, settings):
+    said = {"key": "%08x%08x" % (random_bits(30), random_bits(30)), "name": _name("name", name)}
+    for field in ("tags", "metadata"):
+        if settings.get(field):
+            if not isinstance(settings[field], dict):
+                raise TypeError(field + " must be a dict, not " + type(settings[field]).__name__)
+            said[field] = settings[field]
+    if settings.get("pass_criteria"):
+        said["pass_criteria"] = _criteria(settings["pass_criteria"])
+    if settings.get("started_at"):
+        said["at"] = settings["started_at"]
+    if "source_id" in settings and settings["source_id"] != px.source_id:
+        said["source"] = settings["source_id"]
+    for field in settings:
+        if field not in ("tags", "metadata", "pass_criteria", "started_at", "source_id", "store_frames"):
+            raise TypeError("run() knows no " + field)
+    return said
+
+
+def run(px, name, settings):
+    return Window(px, "run", _said(px, name, settings))
+
+
+def session(px, session_id, name):
+    said = {
+        "key": _name("session_id", session_id),
+        "name": _name("name", session_id if name is None else name),
+    }
+    return Window(px, "session", said)
+
+
+def start_run(px, name, settings):
+    said = _said(px, name, settings)
+    _record(px, "run", said)
+    _open[said["key"]] = said
+    return _described(px, said)
+
+
+def end_run(px, run, status, ended_at):
+    key = run if isinstance(run, str) else run.get("id")
+    if status not in _STATUSES:
+        raise ValueError("status must be one of %s, not %r" % (" and ".join(_STATUSES), status))
+    said = _open.get(key)
+    if said is None:
+        raise PlexusError("no run %r was begun by start_run() in this program" % (key,))
+    _end(px, "run", said, status, ended_at)
+    _open.pop(key)
+    return dict(_described(px, said), status=status)

@@ -29,7 +29,7 @@ class Known:
 
     def __init__(self):
         self.series = []
-        self._metrics = ({}, {})
+        self._metrics = ({}, {}, {})
         self._evicted = -1  # the latest ticks of those no longer remembered
 
     def find(self, cls, metric, tags):
@@ -66,6 +66,6 @@ class Known:
             last = series.last
             if last >= 0 and (self._evicted < 0 or ticks_diff(last, self._evicted) > 0):
                 self._evicted = last
-        self._metrics[0].clear()
-        self._metrics[1].clear()
+        for known in self._metrics:
+            known.clear()
         self.series.clear()  # last: while it is full an interrupt leaves no number to be given twice

@@ -147,7 +147,12 @@ class Session:
         if not self._link.synced:
             self._refuse("no time from the gateway")
         outbox = self._outbox
-        if outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame():
+        ready = outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame()
+        if ready and outbox.call:
+            if self._link.call():
+                return True
+            ready = 0
+        if ready:
             if outbox.source != outbox.own_source:
                 self._refuse("readings of another source go by HTTP")
             if not outbox.handed:
@@ -158,6 +163,7 @@ class Session:
                 self._tail[i] = 48 + n % 10 if n else 32
                 n //= 10
             end = outbox.close(self._tail)
+            self._link.sent_bytes += end - HEADROOM
             self.ws.send(TEXT, outbox.view, HEADROOM, end - HEADROOM)
             outbox.hand_over()
             self._said = ticks_ms()

@@ -8,6 +8,8 @@ GATEWAY_URL = "https://gateway.plexus.company"
 _SOURCE_ID_MAX = const(256)
 _FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ALLOWED = _FIRST + "._-"
+_HEX = "0123456789abcdef-"
+_KEY_MAX = const(128)
 
 
 class Settings:
@@ -20,52 +22,68 @@ class Settings:
         except ImportError:
             plexus_board = None
         self._board = plexus_board
+        self.place = ""  # of the setting that was looked up last
         self.defaults = {}  # before those of the port
 
     def get(self, name, argument=None):
+        """The value; `place` tells where it was found."""
+        self.place = name
         if argument is not None:
             return argument
-        value = getenv("PLEXUS_" + name.upper())
+        upper = name.upper()
+        value = getenv("PLEXUS_" + upper)
         if value is not None:
+            self.place = "PLEXUS_" + upper
             return value
         if name in self._file:
+            self.place = name + " in /plexus.json"
             return self._file[name]
-        return getattr(self._board, name.upper(), self.defaults.get(name, DEFAULTS.get(name)))
+        if hasattr(self._board, upper):
+            self.place = upper + " in plexus_board.py"
+            return getattr(self._board, upper)
+        return self.defaults.get(name, DEFAULTS.get(name))
 
     def integer(self, name, argument=None):
         value = self.get(name, argument)
         try:
             return int(value)
         except (TypeError, ValueError):
-            raise ValueError("%s must be a whole number, not %r" % (name, value))
+            raise ValueError("%s must be a whole number, not %r" % (self.place, value))
 
     def api_key(self, argument):
         key = self.get("api_key", argument)
-        if not isinstance(key, str) or not key or "\r" in key or "\n" in key:
+        if key is None or key == "":
             raise ValueError(
                 "no API key: pass api_key=, set PLEXUS_API_KEY, or put api_key into /plexus.json"
             )
+        # It is a header's value: never shown, not even when it is wrong.
+        if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX or min(key) < "!" or max(key) > "~":
+            raise ValueError("%s must be a str of 1 to %d printable characters" % (self.place, _KEY_MAX))
         return key
 
     def source_id(self, argument):
-        source = self.get("source_id", argument) or _own_name()
-        if not source:
-            raise ValueError("no source_id: this machine has no id of its own, pass source_id=")
-        return check_source_id(source)
+        source = self.get("source_id", argument)
+        if source is None or source == "":
+            source = _own_name()
+            if not source:
+                raise ValueError("no source_id: this machine has no id of its own, pass source_id=")
+        return check_source_id(source, self.place)
 
     def gateway(self, argument):
-        return parse_url(self.get("gateway_url", argument) or GATEWAY_URL)
+        url = self.get("gateway_url", argument) or GATEWAY_URL
+        return parse_url(url, self.place)
 
     def networks(self):
         """Wi-Fi networks as (ssid, password), those first that come first: `wifi_ssid` and `wifi_password`,
         then `wifi`, an object with `ssid` and `password`, or a list of such."""
         more = self.get("wifi") or []
-        more = [more] if isinstance(more, dict) else more
+        place = self.place
+        more = more if isinstance(more, list) else [more]
         ssid = self.get("wifi_ssid")
         found = [(ssid, self.get("wifi_password"))] if ssid else []
         for each in more:
             if not isinstance(each, dict):
-                raise ValueError("wifi must be an object with ssid and password, or a list of such")
+                raise ValueError(place + " must be an object with ssid and password, or a list of such")
             found.append((each.get("ssid"), each.get("password")))
         for ssid, password in found:
             if not isinstance(ssid, str) or not 0 < len(ssid.encode()) <= 32:
@@ -96,25 +114,40 @@ def _own_name():
     return "board-" + chip if chip else ""
 
 
-def check_source_id(source):
-    """The gateway's rule: a-z, 0-9 and . _ -, beginning with a letter or digit, 256 bytes at most."""
+def install_id():
+    """The chip's own number in the shape of a UUID; "" where there is none. The same after every boot."""
+    chip = unique_id()
+    chip = ("0" * 32 + chip)[-32:] if chip else ""
+    return "-".join((chip[:8], chip[8:12], chip[12:16], chip[16:20], chip[20:])) if chip else ""
+
+
+def check_source_id(source, place="source_id"):
+    """The gateway's rule: a-z, 0-9 and . _ -, beginning with a letter or digit, 256 characters at most.
+
+    And not the shape of a UUID: the app takes that for a number of its own (plexus-python 0.16.0). Names that
+    plexus-python 0.7.0 takes too have 2 to 63 characters and no dot.
+    """
     if not isinstance(source, str):
-        raise TypeError("source_id must be a str, not %s" % type(source).__name__)
-    if not 0 < len(source) <= _SOURCE_ID_MAX or source[0] not in _FIRST:
-        raise ValueError("source_id must begin with a-z or 0-9 and have at most 256 characters: %r" % source)
+        raise TypeError("%s must be a str, not %s" % (place, type(source).__name__))
+    if not 0 < len(source) <= _SOURCE_ID_MAX:
+        raise ValueError("%s must have 1 to %d characters, not %d" % (place, _SOURCE_ID_MAX, len(source)))
+    if source[0] not in _FIRST:
+        raise ValueError("%s must begin with a-z or 0-9: %r" % (place, source))
     for character in source:
         if character not in _ALLOWED:
-            raise ValueError("source_id must hold only a-z, 0-9 and . _ -: %r" % source)
+            raise ValueError("%s must hold only a-z, 0-9 and . _ -: %r" % (place, source))
+    if [len(part) for part in source.split("-")] == [8, 4, 4, 4, 12] and not set(source) - set(_HEX):
+        raise ValueError("%s must not look like a UUID: %r" % (place, source))
     return source
 
 
-def parse_url(url):
+def parse_url(url, name="gateway_url"):
     """`http[s]://host[:port][/path]` as (whether TLS, host, port, path without a slash at its end)."""
     if not isinstance(url, str):
-        raise TypeError("gateway_url must be a str, not %s" % type(url).__name__)
+        raise TypeError("%s must be a str, not %s" % (name, type(url).__name__))
     tls = url.startswith("https://")
     if not tls and not url.startswith("http://"):
-        raise ValueError("gateway_url must begin with https:// or http://, not %r" % url)
+        raise ValueError("%s must begin with https:// or http://, not %r" % (name, url))
     rest = url[8 if tls else 7 :]
     slash = rest.find("/")
     path = "" if slash < 0 else rest[slash:].rstrip("/")
@@ -123,5 +156,5 @@ def parse_url(url):
     if ":" in host:
         host, port = host.rsplit(":", 1)
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("gateway_url needs a host, and a port from 1 to 65535: %r" % url)
+        raise ValueError("%s needs a host, and a port from 1 to 65535: %r" % (name, url))
     return tls, host, int(port), path

@@ -132,10 +132,11 @@ class Wifi:
 _shared = None
 
 
-def supervise(settings=None, tick_ms=0):
+def supervise(settings=None, tick_ms=0, wait_ms=0):
     """The one `Wifi` of this board, made from `settings`; None without credentials or without Wi-Fi.
 
-    With `tick_ms` a timer of its own drives it, as boot.py does; else call its `step()`. Settings:
+    It begins after `wait_ms`. With `tick_ms` a timer of its own drives it, as boot.py does; else call its `step()`.
+    Settings:
     `wifi_ssid` and `wifi_password`, or `wifi`, for more than one network a list; `hostname`,
     `wifi_country`, `wifi_pm`, `wifi_txpower`; `timer_id`, beside which it takes the next one. Raises
     `ValueError` naming a setting that does not fit.
@@ -153,6 +154,7 @@ def supervise(settings=None, tick_ms=0):
         config = {name: settings.get("wifi_" + name) for name in ("pm", "txpower")}
         config = {name: value for name, value in config.items() if value is not None}
         _shared = Wifi(wlan, networks, config)
+        _shared._wait(_PAUSE, wait_ms)
         _shared.step()
         if tick_ms:
             timer_id = settings.integer("timer_id")

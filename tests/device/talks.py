@@ -3,7 +3,7 @@
 import json
 import os
 
-from plexus_mp import runs, session
+from plexus_mp import runner, session
 from plexus_mp.commands import Commands
 from plexus_mp.link import Link
 from plexus_mp.session import Session
@@ -19,7 +19,7 @@ class Ticks(fakes.Ticks):
 
     def __init__(self, now=1000, period=1 << 30):
         super().__init__(now, period)
-        for module in (runs, session):
+        for module in (runner, session):
             for name, value in (("ticks_ms", self.ms), ("ticks_diff", self.diff)):
                 self._patches.append(fakes.Patch(module, name, value))
 

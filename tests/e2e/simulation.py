@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from host_sim.world import ROOT, Placement, World
 BOARD = ROOT / "boards" / "esp32.py"
 FIRMWARE = ROOT / "firmware"
 VMS = ("cpython", "micropython")
+# Every key that a test uses looks like this, those of simulated worlds too.
+KEYS = re.compile(r"plx_[0-9A-Za-z]{16,}")
 
 COUNTER = """
 import time
@@ -89,6 +92,7 @@ def simulate(
     verdict = world.kernel.run(run())
     world.kernel.close()
     assert world.placements[0].board.error is None
+    assert not KEYS.search("".join(console)), "a key was printed"
     ring_lines, rest = apart("".join(console))
     return Outcome(world, verdict, rest, ring_lines)
 

@@ -15,7 +15,7 @@ import pytest
 
 from host_sim.scenario import load_scenario
 from host_sim.world import ROOT
-from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
+from tests.e2e.simulation import FIRMWARE, KEYS, VMS, program, simulate
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
@@ -92,7 +92,11 @@ def run(command, **environment):
     command = command.replace(".venv/bin/python", shlex.quote(sys.executable))
     # As from a shell, also when make runs the tests: a make within a make has more to say.
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | environment
-    return subprocess.run(command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert not KEYS.search(result.stdout + result.stderr), "a key was printed"
+    return result
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .model import Bucket, InsertResult, Point, Row, Selection, Source, Store, StoreError
 from .sqlite import SqliteStore
+from .windows import Window, Windows
 
 __all__ = [
     "Bucket",
@@ -16,6 +17,8 @@ __all__ = [
     "Source",
     "Store",
     "StoreError",
+    "Window",
+    "Windows",
     "open_store",
 ]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from .windows import Windows
 
 
 class StoreError(Exception):
@@ -80,7 +83,9 @@ class Bucket(NamedTuple):
 
 
 class Store(Protocol):
-    """A place for points that refuses to hold the same point twice."""
+    """A place for points that refuses to hold the same point twice; `windows` are runs and sessions."""
+
+    windows: Windows
 
     def insert(self, points: Sequence[Point], received_ms: int) -> InsertResult:
         """Commit all points in one transaction, or raise StoreError having stored none."""

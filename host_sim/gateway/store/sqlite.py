@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import orjson
 
 from .model import Bucket, InsertResult, Point, Row, Selection, Source, StoreError
+from .windows import Windows
 
 SCHEMA_VERSION = 1
 SERIES_CACHE_MAX = 65_536
@@ -66,6 +67,7 @@ class SqliteStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={synchronous}")
         self._prepare()
+        self.windows = Windows(self._db)
         self._series: dict[tuple[str, ...], int] = {}
         self._repeated = self._read_repeated()
 

@@ -14,6 +14,9 @@ Every other file imports from here and tests no platform itself. A port gives:
 `sha1(data)`                       a digest, or None where Python has no SHA-1
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
+`STATE_FILE`                       where state.py keeps what is no reading, None: nowhere
+`free_bytes()`, `sleep_async(ms)`  of the heap; what asyncio awaits
+`rtc_memory(data)`, `rtc_ms()`, `deep_sleep(ms)`  what outlives a deep sleep, or None; a clock that does; to bed
 `forget(module)`                   gives the memory of a module back
 `DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
 """

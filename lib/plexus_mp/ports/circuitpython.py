@@ -29,6 +29,9 @@ _ENOTCONN = (107, 128)  # of Linux and lwIP, newlib
 _BEGUN = (115, 119, 116, 110)
 _NETWORK_UNREACHABLE = const(118)
 
+# Programs cannot write to the drive, unless boot.py says so.
+STATE_FILE = None
+
 random_bits = random.getrandbits
 collect = gc.collect
 
@@ -45,6 +48,7 @@ DEFAULTS = {
     "tick_ms": 100,
     "timer_id": -1,
     "runs_file": "",
+    "stats_s": 0,
 }
 # A ring in files: few of them and rarely written, since FAT rewrites 4 KB of flash for each 512 bytes, its table too.
 # 32 of 4 KB; each holds one page (4,096 bytes less headers, times, length and CRC).
@@ -104,6 +108,36 @@ def unique_id():
 
 def open_flash(where):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
+
+
+def free_bytes():
+    """What is left of the heap."""
+    return gc.mem_free()
+
+
+def sleep_async(ms):
+    """For `await`."""
+    import asyncio
+
+    return asyncio.sleep(ms / 1000)
+
+
+def rtc_ms():
+    """The real-time clock, which nobody may have set and which runs on in deep sleep: ms since its epoch."""
+    return int(time.time()) * 1000
+
+
+def rtc_memory(data=None):
+    """None: nothing is kept in deep sleep but what is in files."""
+
+
+def deep_sleep(ms):
+    """Does not return. Raises `OSError` where there is no deep sleep."""
+    try:
+        import alarm
+    except ImportError:
+        raise OSError(95, "no deep sleep")  # EOPNOTSUPP
+    alarm.exit_and_deep_sleep_until_alarms(alarm.time.TimeAlarm(monotonic_time=time.monotonic() + ms / 1000))
 
 
 def start_ticker(callback, period_ms, timer_id):

@@ -13,6 +13,8 @@ import uuid
 NAME = "cpython"
 # As wide as MicroPython's, so that one arithmetic serves both.
 _TICKS_PERIOD = 1 << 30
+# Where the little is kept that is no reading (state.py): nowhere, unless it is told.
+STATE_FILE = os.environ.get("PLEXUS_STATE_FILE")
 
 random_bits = random.SystemRandom().getrandbits
 collect = gc.collect
@@ -31,6 +33,7 @@ DEFAULTS = {
     "tick_ms": 20,
     "timer_id": -1,
     "runs_file": "",
+    "stats_s": 0,
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
 FILES = {"sector_bytes": 16384, "page_bytes": 16156, "commit_ms": 300000}
@@ -83,6 +86,24 @@ def unique_id():
 
 def open_flash(label):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
+
+
+def free_bytes():
+    return 0
+
+
+def sleep_async(ms):
+    import asyncio
+
+    return asyncio.sleep(ms / 1000)
+
+
+def rtc_memory(data=None):
+    """There is none."""
+
+
+def deep_sleep(ms):
+    raise OSError(95, "no deep sleep")
 
 
 class Guard:

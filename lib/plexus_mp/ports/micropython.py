@@ -19,6 +19,8 @@ NAME = "micropython"
 # EINPROGRESS as newlib (ESP32, RP2), Linux and BSD number it.
 _IN_PROGRESS = (119, 115, 36)
 _NETWORK_UNREACHABLE = const(118)
+# Where the little is kept that is no reading (state.py).
+STATE_FILE = "/plexus_state.json"
 
 ticks_ms = time.ticks_ms
 ticks_add = time.ticks_add
@@ -40,6 +42,7 @@ DEFAULTS = {
     "tick_ms": 100,
     "timer_id": -1,
     "runs_file": "/plexus.runs",
+    "stats_s": 0,
 }
 # Where a ring in files differs. Each commit costs an erase, so a page waits, and it fills its file (1,024 bytes less
 # headers, times, length and CRC): whatever came behind it would have littlefs copy the file. A page is held in RAM
@@ -134,6 +137,32 @@ def _refuse_files(device, where):
         device.readblocks(block, start, 0)
         if where == "vfs" or b"littlefs" in start or b"FAT" in start:
             raise ValueError("ring: %r holds files" % where)
+
+
+def free_bytes():
+    """What is left of the heap."""
+    return gc.mem_free()
+
+
+def sleep_async(ms):
+    """For `await`."""
+    import asyncio
+
+    return asyncio.sleep_ms(ms)
+
+
+def rtc_memory(data=None):
+    """Read or write what outlives a deep sleep, 2,048 bytes on an ESP32; None where there is none."""
+    if not hasattr(machine, "RTC") or not hasattr(machine.RTC, "memory"):
+        return None
+    return machine.RTC().memory() if data is None else machine.RTC().memory(data)
+
+
+def deep_sleep(ms):
+    """Does not return. Raises `OSError` where there is no deep sleep."""
+    if not hasattr(machine, "deepsleep"):
+        raise OSError(95, "no deep sleep")  # EOPNOTSUPP
+    machine.deepsleep(ms)
 
 
 def start_ticker(callback, period_ms, timer_id):

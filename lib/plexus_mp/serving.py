@@ -1,0 +1,17 @@
+"""`await px.serve()`: the link driven by asyncio. Loaded when it is called."""
+
+from .ports import sleep_async
+
+_BUSY_MS = 20
+_IDLE_MS = 100
+
+
+async def serve(px):
+    """Until `px` is closed, or the task is cancelled; other tasks run between slices."""
+    while not px._closed:
+        for _ in range(8):  # a backlog goes out faster than one slice a turn
+            if not px.tick():
+                break
+        if px.feed is not None:
+            px.feed()
+        await sleep_async(_BUSY_MS if px._link.busy or px._outbox.unsettled else _IDLE_MS)

@@ -1,0 +1,82 @@
+"""Deep sleep: nothing is lost between wakes, the radio rests while the gateway is away, flash is spared."""
+
+import asyncio
+import re
+
+import pytest
+
+from host_sim.world import ROOT
+from tests.e2e.battery import RINGS, play
+from tests.e2e.simulation import program, simulate
+
+# Ten minutes for an hour: the whole day is tools/battery.py's.
+HOUR_S = 600
+
+
+def check(day):
+    verdict = day.verdict
+    assert day.console == ""
+    assert verdict.lost == verdict.duplicates == verdict.dropped == verdict.rejected == verdict.at_cut == 0
+    assert verdict.stored + verdict.pending == verdict.accepted and verdict.pending <= 2
+    assert verdict.time_error_ms < 500 and verdict.resent <= day.hours
+
+
+@pytest.mark.parametrize("ring", RINGS)
+def test_a_day_in_fast_motion(tmp_path, ring):
+    day = play(ring, "cpython", 24, tmp_path, HOUR_S)
+    check(day)
+    assert day.wakes > 200
+    in_vain = [ms for ms in day.awake_ms[False] if ms > 50]
+    assert len(in_vain) * 4 < len(day.awake_ms[False]), "the radio was on in vain"
+    assert max(map(max, day.awake_ms.values())) < 12_000
+    if ring == "files":  # four times in a wake that delivers, once in five minutes else
+        assert day.flash_programs == 0 and day.file_changes < day.wakes * 2
+    elif ring == "a flash partition":
+        assert day.flash_erases < 15 and day.flash_programs < day.wakes * 4
+    else:
+        assert day.flash_programs == day.flash_erases == day.file_changes == 0
+
+
+@pytest.mark.parametrize("ring", RINGS)
+def test_on_micropython(tmp_path, ring):
+    check(play(ring, "micropython", 7, tmp_path, 240))
+
+
+def test_the_table_is_of_a_whole_day():
+    text = (ROOT / "docs" / "sleep.md").read_text()
+    rows = re.findall(r"^\| ([\w ]+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|", text, re.M)
+    assert [row[0] for row in rows] == list(RINGS)
+    for _, wakes, accepted, stored, lost, twice in rows:
+        assert int(wakes) >= 1350 and int(accepted) - int(stored) <= 2 and lost == twice == "0"
+
+
+FULL = """
+from plexus_mp import Plexus
+px = Plexus(source_id="full", tick_ms=0)
+px.send("text", "x" * 200)
+px.suspend(20_000)
+"""
+
+
+def test_more_than_rtc_memory_holds_costs_the_oldest_and_is_counted(vm, tmp_path):
+    """Fifteen texts of 200 bytes with no gateway: some eight fit."""
+
+    async def away(world, placement):
+        world.stop_gateway()
+        await asyncio.sleep(300)
+        world.restart_gateway()
+
+    board = tmp_path / "board.py"
+    text = (ROOT / "boards" / "esp32_ram_ring.py").read_text()
+    board.write_text(
+        text.replace("SECTOR_BYTES = 1024", "SECTOR_BYTES = 2048").replace(
+            "PAGE_BYTES = 512", "PAGE_BYTES = 1792"
+        )
+    )
+    folder = tmp_path / "firmware"
+    folder.mkdir()
+    (program(folder, FULL) / "boot.py").write_text("# none\n")
+    outcome = simulate(folder, vm, 1500, away, board)
+    assert outcome.console == "" and outcome.verdict.duplicates == 0
+    stored, accepted = outcome.verdict.stored, outcome.verdict.accepted
+    assert 4 <= accepted - stored <= 12 and stored > 40
