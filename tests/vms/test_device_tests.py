@@ -15,6 +15,7 @@ from host_sim.vms.bare import WITHOUT_SOCKETS, run_bare
 _ROOT = Path(__file__).resolve().parents[2]
 _TREES = {"/lib": _ROOT / "lib", "/tests/device": _ROOT / "tests" / "device"}
 _PATH = ("/lib", "/tests")
+_TIMEOUT_S = 240.0  # of a file; a machine may be busy
 _FILES = sorted(path.stem for path in _TREES["/tests/device"].glob("test_*.py"))
 _VMS = {"webassembly": None} | {
     name.lower(): os.environ[name] for name in ("MICROPYTHON", "CIRCUITPYTHON") if os.environ.get(name)
@@ -39,7 +40,9 @@ def test_file(vm: str, file: str) -> None:
     count = "print(len(runner.names(module)), 'tests')"
     # One snippet a test: garbage is collected between snippets only.
     tests = [f"runner.run_one(module, {name!r})" for name in names]
-    result = run_bare([WITHOUT_SOCKETS + load, count, *tests], _TREES, _PATH, executable=_VMS[vm])
+    result = run_bare(
+        [WITHOUT_SOCKETS + load, count, *tests], _TREES, _PATH, timeout_s=_TIMEOUT_S, executable=_VMS[vm]
+    )
     lines = result.stdout.splitlines()
     assert result.ok and not any(line.startswith("FAIL") for line in lines), result.stdout
     assert f"{len(names)} tests" in lines, result.stdout
