@@ -25,16 +25,16 @@ _STEPS_MS = (1, 7, 999, 1000, 2000, 60_000, 999_999, 1_000_000, 86_400_000)
 _ORIGINS_MS = (fakes.UNIX_MS, fakes.UNIX_MS - fakes.UNIX_MS % 1_000_000 - 5, 0, 999_999_990_000)
 
 
-def _page(uptimes_ms, values):
-    """A page of one record at each uptime: (buffer, bytes)."""
+def _page(uptimes_ms, values, ticks=None):
+    """A page of one record at each uptime: (buffer, bytes). Ticks stand still unless they are given."""
     buf = bytearray(_PAGE)
     encoder = Encoder(buf, 0, _PAGE, 500, b"", True)
     encoder.boot = 1
     encoder.open(_PAGE)
-    for uptime_ms, value in zip(uptimes_ms, values):
-        assert encoder.begin(uptime_ms // 1000, uptime_ms % 1000, 0)
+    for i, uptime_ms in enumerate(uptimes_ms):
+        assert encoder.begin(uptime_ms // 1000, uptime_ms % 1000, ticks[i] if ticks else 0)
         assert encoder.put(
-            METRIC, "m%d" % (uptime_ms & 1), value, None, uptime_ms if uptime_ms % 5 == 4 else None
+            METRIC, "m%d" % (uptime_ms & 1), values[i], None, uptime_ms if uptime_ms % 5 == 4 else None
         )
         encoder.finish()
     return buf, encoder.size
@@ -94,7 +94,7 @@ def test_times_of_any_mapping():
 def test_small_numbers_leave_nothing_on_the_heap():
     """Small ints, that is: a float is an object."""
     uptimes_ms = [1_000_000 + 2000 * i for i in range(15)]  # one keyframe
-    buf, n = _page(uptimes_ms, [i * 7 for i in range(15)])
+    buf, n = _page(uptimes_ms, [i * 7 for i in range(15)], uptimes_ms)
     decoder = Decoder()
     decoder.segments = [(0, fakes.UNIX_MS, 0, 0)]
     out = bytearray(400)
