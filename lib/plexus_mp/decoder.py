@@ -322,20 +322,14 @@ class Decoder:
 
     def _tell(self):
         """Have the point's time in `_time`, up to `_time_n`: like the record's before but for the last digits."""
-        if self._stamp is not None:
-            self._time_n = self._print(self._stamp, self._time, _STAMP_AT)
-            self._told = False
-            self._shown = -1
-            return
         self._date()
-        self._told = not self._later
-        hi = self._hi
-        lo = self._lo + self._later
-        if lo >= _MILLION:
-            lo -= _MILLION
-            hi += 1
-        if not _MILLION <= hi < 10 * _MILLION:  # not the 13 digits of our time
-            self._time_n = self._print(hi * _MILLION + lo, self._time, _STAMP_AT)
+        hi, lo = self._hi, self._lo
+        own_ms = self._stamp
+        if own_ms is None and (self._later or not _MILLION <= hi < 10 * _MILLION):
+            own_ms = hi * _MILLION + lo + self._later
+        self._told = own_ms is None
+        if own_ms is not None:
+            self._time_n = self._print(own_ms, self._time, _STAMP_AT)
             self._shown = -1
             return
         if hi != self._shown:
@@ -346,33 +340,30 @@ class Decoder:
         self._time[_STAMP_AT + 6] = last
 
     def _date(self):
-        """Unix time of the record, in millions of milliseconds and the rest: from that of the one dated before."""
+        """The record's Unix time, as `clock.unix_ms` has it: millions of milliseconds, the rest, and billionths.
+
+        It goes on from the record that was dated before, in small integers, as long as that has the same segment.
+        """
         segments = self.segments
         since = (self.s - self._dated_s) * 1000 + self.ms - self._dated_ms
-        if segments[-1] is self._newest and 0 <= since < _MILLION and self.s < self._until_s:
-            part = self._part + since * self._rate
-            lo = self._lo + since + part // _BILLION
-        else:
-            lo, part = self._begin(segments)
+        if segments[-1] is not self._newest or not 0 <= since < _MILLION or self.s >= self._until_s:
+            uptime_ms = self.uptime_ms
+            start, unix, self._rate, _ = segments[0]
+            self._until_s = 0x3FFFFFFF
+            for segment in segments:
+                if segment[0] > uptime_ms:
+                    self._until_s = segment[0] // 1000
+                    break
+                start, unix, self._rate, _ = segment
+            since = uptime_ms - start
+            self._hi = unix // _MILLION
+            self._lo = unix % _MILLION
+            self._part = 0
+            self._newest = segments[-1]
+        part = self._part + since * self._rate
+        lo = self._lo + since + part // _BILLION
         self._part = part % _BILLION
         self._hi += lo // _MILLION
         self._lo = lo % _MILLION
         self._dated_s = self.s
         self._dated_ms = self.ms
-
-    def _begin(self, segments):
-        """As `clock.unix_ms`: (the last six digits, billionths of a millisecond beyond) at the record's uptime."""
-        uptime_ms = self.uptime_ms
-        start, unix, self._rate, _ = segments[0]
-        self._until_s = 0x3FFFFFFF
-        for segment in segments:
-            if segment[0] > uptime_ms:
-                self._until_s = segment[0] // 1000
-                break
-            start, unix, self._rate, _ = segment
-        since = uptime_ms - start
-        part = since * self._rate
-        unix += since + part // _BILLION
-        self._hi = unix // _MILLION
-        self._newest = segments[-1]
-        return unix % _MILLION, part % _BILLION
