@@ -7,6 +7,8 @@ lines are kept for tracebacks, names that only the library uses are not (`shorte
 board needs it.
 """
 
+import json
+import re
 import shutil
 import tempfile
 from pathlib import Path, PurePath
@@ -18,6 +20,8 @@ from shorten import shorten
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "lib" / "plexus_mp"
 TARGET = ROOT / "build" / "mpy" / "plexus_mp"
+# The sources, for boards with the memory to compile them: `mpremote mip install github:...`.
+PACKAGE_JSON = ROOT / "package.json"
 LEFT_OUT = {
     Path("ports") / (name + ".py")
     for name in ("cpython", "cpython_tls", "circuitpython", "circuitpython_tls")
@@ -60,6 +64,13 @@ def build(target: Path = TARGET) -> list[Path]:
     return built
 
 
+def package_json(files: list[PurePath], folder: str) -> str:
+    """What `mpremote mip install` reads: `files` of the library, which lie in `folder` beside it."""
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    urls = [[f"plexus_mp/{path.as_posix()}", f"{folder}/{path.as_posix()}"] for path in files]
+    return json.dumps({"urls": urls, "version": version[1] if version else ""}, indent=2) + "\n"
+
+
 def _compile(text: str, name: str = "") -> bytes:
     """`text` as .mpy; `name` is what tracebacks call it."""
     with tempfile.TemporaryDirectory(prefix="mpy-") as folder:
@@ -70,6 +81,14 @@ def _compile(text: str, name: str = "") -> bytes:
         return output.read_bytes()
 
 
+def write_package_json() -> None:
+    """One beside the .mpy files, one for the sources in the repository's root."""
+    compiled = [path.with_suffix(".mpy") for path in sources()]
+    (TARGET.parent / "package.json").write_text(package_json(compiled, TARGET.name))
+    PACKAGE_JSON.write_text(package_json(sources(), SOURCE.relative_to(ROOT).as_posix()))
+
+
 if __name__ == "__main__":
     files = build()
+    write_package_json()
     print(f"{TARGET.relative_to(ROOT)}: {len(files)} files, {sum(f.stat().st_size for f in files)} bytes")

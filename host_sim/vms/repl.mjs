@@ -16,24 +16,28 @@ const [CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E, LF, CR] = [1, 2, 3, 4, 5, 10, 13]
 const WINDOW_BYTES = 256; // of the raw-paste mode's flow control
 const OUTPUT_BYTES = 1024; // that may wait for the end of their line
 const FORCED_EXIT = 0x100; // PYEXEC_FORCED_EXIT of MicroPython's shared/runtime/pyexec.h
+const INTERRUPT = "globalThis.boardRuns && globalThis.Module._mp_sched_keyboard_interrupt()";
+const WAKE_MS = 5;
 
 // The VM polls nothing while it computes. A debugger can stop it all the same, and set what a UART's interrupt would set.
 async function interruptMainThread() {
   const session = new inspector.Session();
   session.connectToMainThread();
   const post = (method, settings) => new Promise((done) => session.post(method, settings, (error, result) => done(result)));
-  const expression = "globalThis.boardRuns && globalThis.Module._mp_sched_keyboard_interrupt()";
-  session.on("Debugger.paused", async ({ params }) => {
-    await post("Debugger.evaluateOnCallFrame", { callFrameId: params.callFrames.at(-1).callFrameId, expression });
-    await post("Debugger.resume");
-    await post("Debugger.disable");
-  });
-  parentPort.postMessage("ready");
+  const paused = () => new Promise((done) => session.once("Debugger.paused", ({ params }) => done(params.callFrames.at(-1))));
   const key = Buffer.alloc(1);
-  const next = () => new Promise((done) => fs.read(0, key, 0, 1, null, (error, n) => done(n)));
-  while (await next()) {
+  const nextKey = () => new Promise((done) => fs.read(0, key, 0, 1, null, (error, n) => done(n)));
+  parentPort.postMessage("ready");
+  while (await nextKey()) {
+    const waking = setInterval(() => {}, WAKE_MS); // the answers of a busy thread do not wake this one
+    const frame = paused();
     await post("Debugger.enable");
     await post("Debugger.pause");
+    const { callFrameId } = await frame;
+    await post("Debugger.evaluateOnCallFrame", { callFrameId, expression: INTERRUPT });
+    await post("Debugger.resume");
+    await post("Debugger.disable");
+    clearInterval(waking);
   }
 }
 
@@ -53,17 +57,17 @@ async function main([requests, answers, heapBytes, raw, packagePath, ...shimFile
 async function boot(line, heapBytes, raw, packagePath, shimFiles) {
   const { loadMicroPython } = await import(packagePath);
   const stdout = ([byte]) => line.print(byte);
-  const stdin = () => readKey(line);
-  const mp = await loadMicroPython({ heapsize: heapBytes, linebuffer: false, stdout, stdin });
-  mp.registerJsModule("_pipe", { call: (text) => line.call(text), outcome: (text) => { mp.outcome = text; } });
+  const mp = await loadMicroPython({ heapsize: heapBytes, linebuffer: false, stdout });
+  const outcome = (text) => { mp.outcome = text; };
+  mp.registerJsModule("_pipe", { call: (text) => line.call(text), outcome, key: () => line.ask("I") });
   mp.FS.mkdir("/shims");
   for (const file of shimFiles) mp.FS.writeFile("/shims/" + path.basename(file), fs.readFileSync(file));
   mp.runPython("import sys\nsys.path[:] = ['/shims', '.frozen']\nimport _repl\ndel sys, _repl");
   line.send("B");
-  let outcome = runFile(mp, "boot.py");
-  if (outcome === "ok" && !raw) outcome = runFile(mp, "main.py");
+  let ended = runFile(mp, "boot.py");
+  if (ended === "ok" && !raw) ended = runFile(mp, "main.py");
   const repl = new Repl(mp, line, raw);
-  if (outcome === "exit") repl.softReset();
+  if (ended === "exit") repl.softReset();
   repl.start();
   for (;;) repl.turn();
 }
@@ -73,12 +77,6 @@ function runFile(mp, name) {
   mp.runPython(`__import__("_repl").run_file("${name}")`);
   globalThis.boardRuns = false;
   return mp.outcome;
-}
-
-function readKey(line) {
-  const key = line.ask("I");
-  if (key === CTRL_C) globalThis.Module._mp_sched_keyboard_interrupt();
-  return key === CTRL_C ? CR : key;
 }
 
 // The two pipes to the board's host.

@@ -19,9 +19,9 @@ _ENTER = b"\r\x04"
 
 
 class SerialLine(Protocol):
-    """The other end of the board's UART. `keys` were typed and not yet read; `raw`: the REPL that comes up is that."""
+    """The other end of the board's UART. `keys` were typed and not yet read; `raw`: the next REPL is the raw one."""
 
-    keys: bytearray
+    keys: bytearray  # those of before a reset too: mpremote may be quicker than a boot
     raw: bool
 
     @property
@@ -39,14 +39,13 @@ class ReplVm(MicroPythonVm):
     def __init__(self, line: SerialLine) -> None:
         super().__init__()
         self._line = line
-        self._raw = line.raw
         self._runs = False  # a program, to which Ctrl-C is an interrupt
 
     def _command(self, board: Board, request_end: int, answer_end: int) -> Sequence[object]:
         node, script, requests, answers, heap_bytes, *rest = super()._command(board, request_end, answer_end)
-        self._line.raw = False
+        raw, self._line.raw = self._line.raw, False
         self._line.attach(self._keys_came, board.wake)
-        return [node, script, requests, answers, heap_bytes, int(self._raw), *rest]
+        return [node, script, requests, answers, heap_bytes, int(raw), *rest]
 
     def _open(self, command: Sequence[object], ends: tuple[int, int]) -> subprocess.Popen[bytes]:
         return subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, pass_fds=ends)

@@ -4,18 +4,17 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from host_sim.scenario import load_scenario
 from host_sim.world import ROOT
 from tests.e2e.simulation import FIRMWARE, KEYS, VMS, program, simulate
+from tests.serial_board.running import running_board
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
@@ -23,17 +22,22 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 INDENTED = {"tls.md", "partition.md", "circuitpython.md"}
 
 
-def blocks(language):
+def blocks(language, documents=DOCUMENTS):
     found = []
-    for document in DOCUMENTS:
+    for document in documents:
         for kind, text in BLOCK.findall(document.read_text()):
             if kind == language:
                 found.append(pytest.param(text, id=f"{document.name}-{text.split(chr(10))[0][:40]}"))
     return found
 
 
-def commands():
-    return [line for block in blocks("sh") for line in block.values[0].splitlines() if line]
+def commands(*documents):
+    return [
+        line
+        for block in blocks("sh", documents or DOCUMENTS)
+        for line in block.values[0].splitlines()
+        if line
+    ]
 
 
 def test_no_block_is_of_a_kind_that_nothing_executes():
@@ -153,38 +157,34 @@ def test_the_gateway_command(tmp_path):
         process.stdout.close()
 
 
-def board_folder(tmp_path):
-    """What the mpremote commands of the README put on a board, as a folder."""
-    (tmp_path / "plexus.json").write_text(blocks("json")[0].values[0])
-    board = tmp_path / "board"
-    board.mkdir()
-    for command in commands():
-        if command.startswith("mpremote cp"):
-            *sources, target = [word for word in shlex.split(command)[2:] if word != "-r"]
-            for source in sources:
-                copy(tmp_path if source == "plexus.json" else ROOT, source, board, target)
-    return board
-
-
-def copy(base, source, board, target):
-    path = Path(target[1:].lstrip("/"))
-    destination = board / path / Path(source).name if target.endswith("/") else board / path
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if (base / source).is_dir():
-        shutil.copytree(base / source, destination)
-    else:
-        shutil.copyfile(base / source, destination)
-
-
 def test_what_the_readme_copies_to_a_board_runs(tmp_path):
+    """The real mpremote copies it to a simulated board that keeps its files."""
     result = run("make mpy")
     assert result.returncode == 0, result.stdout + result.stderr
-    board = board_folder(tmp_path)
+    (tmp_path / "plexus.json").write_text(blocks("json")[0].values[0])
+    with running_board(tmp_path, "--dir", tmp_path / "state") as running:
+        for command in commands(ROOT / "README.md"):
+            if command.startswith("mpremote") and command != "mpremote reset":
+                running.mpremote(*command.replace(" plexus.json", f" {tmp_path}/plexus.json").split()[1:])
+    board = tmp_path / "state" / "files"
     assert (board / "lib/plexus_mp/client.mpy").exists() and not list(board.glob("lib/plexus_mp/*.py"))
     assert (board / "plexus_board.py").read_bytes() == (ROOT / "boards/esp32.py").read_bytes()
     assert {path.name for path in FIRMWARE.glob("*.py")} <= {path.name for path in board.iterdir()}
     outcome = simulate(board, "micropython", 30)
     assert outcome.console == "" and outcome.verdict.clean and outcome.verdict.stored > 30
+
+
+def test_the_commands_for_a_simulated_board(tmp_path):
+    """Those of docs/mpremote.md, in their order, with the real mpremote."""
+    start, *rest = [c for c in commands(ROOT / "docs" / "mpremote.md") if not c.startswith("make ")]
+    assert start == ".venv/bin/python -m host_sim board --dir build/board --link build/tty"
+    assert run("make mpy").returncode == 0
+    with running_board(tmp_path, "--dir", tmp_path / "state") as running:
+        for command in rest:
+            prefix, *arguments = command.split("mpremote connect build/tty ")
+            assert prefix == "" and len(arguments) == 1
+            running.mpremote(*shlex.split(arguments[0]))
+        assert "lib" in running.mpremote("ls")
 
 
 def test_every_command_is_executed_by_one_of_these_tests():
@@ -193,7 +193,10 @@ def test_every_command_is_executed_by_one_of_these_tests():
         "make test",
         "make mpy",
         "mpremote cp ",
+        "mpremote mip install ",
         "mpremote reset",
+        "mpremote connect build/tty ",
+        ".venv/bin/python -m host_sim board --dir",
         ".venv/bin/python -m host_sim run",
         ".venv/bin/python tools/board_check.py",
     )

@@ -14,6 +14,30 @@ _names = __main__.__dict__
 _vm.set_up()
 
 
+def _input(prompt=""):
+    """The build's own waits for ever: it has no input. Keys come from the line, and are echoed."""
+    print(prompt, end="")
+    text = bytearray()
+    while True:
+        key = _pipe.key()
+        if key == 3:
+            raise KeyboardInterrupt
+        if key == 4 and not text:
+            raise EOFError
+        if key in (10, 13):
+            print()
+            return text.decode()
+        if key in (8, 127):
+            print("\b \b" if text else "", end="")
+            text = text[:-1]
+        elif key >= 32:
+            text.append(key)
+            print(chr(key) if key < 127 else "", end="")
+
+
+builtins.input = _input
+
+
 def run_file(name):
     """Run a file of the board as MicroPython's `pyexec_file_if_exists` does; how it ended: ok, failed or exit."""
     _outcome("ok")
