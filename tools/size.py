@@ -50,9 +50,17 @@ GROUPS = {
     "a ring in files": ("fileblocks",),
     "`https`": ("tls", "build", "ports/micropython_tls"),
     "Wi-Fi networks in the settings": ("wifi",),
+    "`run()` or `session()`": ("runs",),
+    "runs and sessions on their way to the gateway": ("calls", "state"),
+    "`on_status()`, `stats`": ("monitor",),
+    "`serve()`": ("serving",),
+    "`batch()`": ("batching",),
+    "`suspend()`, `sleep_ready()`": ("sleep",),
+    "`session=`, a `requests` module": ("requests_http",),
+    "arguments of plexus-python": ("peer",),
     "the first reading of a name, or with a text": ("checks",),
     "readings of an earlier boot that never had the time": ("survey",),
-    "making a client, then given back": ("assemble", "settings", "mount"),
+    "making a client, then given back": ("assemble", "settings", "mount", "identity"),
 }
 
 # Collecting takes effect when Python returns to JavaScript, so the number is read in a snippet of its own.
