@@ -18,7 +18,7 @@ from shorten import shorten
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "lib" / "plexus_mp"
 TARGET = ROOT / "build" / "mpy" / "plexus_mp"
-LEFT_OUT = {Path("ports/cpython.py"), Path("ports/cpython_tls.py")}
+LEFT_OUT = {Path("ports/cpython.py"), Path("ports/cpython_tls.py"), Path("ports/cpython_more.py")}
 # What reaches into the library on a board, or tells a user what to write there.
 OTHERS = (
     "boards/*.py",

@@ -15,16 +15,17 @@ from .points import Encoder
 from .ports import (
     collect,
     const,
-    deep_sleep,
     has_network,
+    load_more,
     rtc_memory,
-    rtc_ms,
     sleep_ms,
     ticks_add,
     ticks_diff,
     ticks_ms,
 )
 from .ring import PAYLOAD_AT
+
+_port = load_more()
 
 _MAGIC = b"PX\x01"
 _HEAD = "<HHH"  # bytes of the state, of the page, points in it
@@ -84,7 +85,7 @@ def suspend(px, ms, deliver_s):
             sleep_ms(5)
     px.halt()
     _put_away(px, ms)
-    deep_sleep(ms)
+    _port.deep_sleep(ms)
 
 
 def _put_away(px, ms):
@@ -196,7 +197,7 @@ def _state(px, link, recorder, ms):
     known = [getattr(clock, name) for name in _CLOCK] if clock.synced else []
     segments = clock.segments if ring.volatile else []
     return [
-        ring.boot, clock.uptime_ms(now), rtc_ms(), ms, left_ms, link._tries, px._outbox.sent_ms,
+        ring.boot, clock.uptime_ms(now), _port.rtc_ms(), ms, left_ms, link._tries, px._outbox.sent_ms,
         ticks_diff(now, recorder._since), ring._erased, ring.settled_seq, ring.settled_off, ring.settled_points, known,
         segments, ring.dropped,
     ]  # fmt: skip
@@ -211,7 +212,7 @@ def resume(recorder, outbox, link):
         return 0
     rtc_memory(b"")  # it is used once
     boot, up_ms, then_ms, ms, wait_ms, tries, sent_ms, age_ms, erased, seq, off, done, known = state[:13]
-    slept_ms = rtc_ms() - then_ms
+    slept_ms = _port.rtc_ms() - then_ms
     if not ms * 3 // 4 <= slept_ms <= ms * 5 // 4 + 60_000:
         slept_ms = ms  # somebody set the RTC
     ring = recorder.ring

@@ -73,26 +73,15 @@ def open_flash(label):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
 
 
-def free_bytes():
-    return 0
-
-
-def sleep_async(ms):
-    import asyncio
-
-    return asyncio.sleep(ms / 1000)
-
-
 def rtc_memory(data=None):
     """There is none."""
 
 
-def rtc_ms():
-    return time.time_ns() // 1_000_000
+def load_more():
+    """What sleeping and telling of oneself need of this port; loaded with them."""
+    from . import cpython_more
 
-
-def deep_sleep(ms):
-    raise OSError(95, "no deep sleep")
+    return cpython_more
 
 
 class Guard:
