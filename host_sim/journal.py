@@ -194,7 +194,10 @@ def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
     except (TypeError, ValueError):
         return []
     within = given[2] if len(given) > 2 else {}
-    return [_reading(true_ms, *one[:3], {**within, **(one[3] or {})}, one[4]) for one in bound]
+    return [
+        _reading(true_ms, metric, value, timestamp, {**within, **(tags or {})}, cls)
+        for metric, value, timestamp, tags, cls in bound
+    ]
 
 
 def _send(

@@ -23,6 +23,9 @@ _BATCH_BYTES = 512 * 1024
 _TIMEOUT_S = 30.0
 _SECTORS_MIN = 4  # of a ring on flash
 
+# What the board wanted to say of a run: it is no reading, and nobody but the board knows which run that is.
+_CALL = '{"class":"call"'
+
 
 @dataclass(frozen=True)
 class Held:
@@ -178,13 +181,14 @@ class RingImage:
         }
 
     def deliver(self, url: str, source_id: str | None, api_key: str) -> Delivery:
-        """POST what waits, in batches, each reading under its own source_id, or `source_id` where none is stored.
+        """POST the readings that wait, in batches, each under its own source_id, or `source_id` where none is stored.
 
         OSError when the gateway cannot be reached or does not take them now; ValueError when there is a reading
         without any source_id.
         """
         sendable: dict[str, list[str]] = {}
-        for point in self.waiting:
+        waiting = [point for point in self.waiting if not point.text.startswith(_CALL)]
+        for point in waiting:
             source = point.source_id or source_id
             if source is None:
                 raise ValueError(
@@ -193,7 +197,7 @@ class RingImage:
             if point.dated:
                 sendable.setdefault(source, []).append(point.text)
         total = sum(map(len, sendable.values()))
-        delivery = Delivery(undated=len(self.waiting) - total)
+        delivery = Delivery(undated=len(waiting) - total)
         for source, texts in sendable.items():
             post = _Poster(url, source, api_key)
             for batch in _batches(texts):

@@ -24,7 +24,8 @@ TARGET = ROOT / "build" / "mpy" / "plexus_mp"
 PACKAGE_JSON = ROOT / "package.json"
 LEFT_OUT = {
     Path("ports") / (name + ".py")
-    for name in ("cpython", "cpython_tls", "circuitpython", "circuitpython_tls")
+    for port in ("cpython", "circuitpython")
+    for name in (port, port + "_tls", port + "_more")
 }
 # What reaches into the library on a board, or tells a user what to write there.
 OTHERS = (

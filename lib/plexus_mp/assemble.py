@@ -89,7 +89,7 @@ def make_link(outbox, recorder, settings, given, key, source, version):
     buf = bytearray(_RECEIVE_BYTES)
     requests = given("session")
     if requests is None:
-        http = Http(connect, host, port, path + "/ingest", key, agent, buf)
+        http: object = Http(connect, host, port, path + "/ingest", key, agent, buf)
     else:
         from .requests_http import RequestsHttp
 

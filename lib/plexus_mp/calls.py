@@ -20,8 +20,6 @@ _VENDOR_API = "https://app.plexus.company"
 _PATIENCE = const(3)
 _WAIT_MS = const(60_000)
 _WAIT_MAX_MS = const(3_600_000)
-# How often in a row calls may be put behind one another: each time is a write.
-_PUT_OFF_MAX = const(16)
 _OPEN_MAX = const(8)  # runs whose number at the gateway is remembered
 _UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
@@ -37,7 +35,8 @@ class Calls:
         self._http = None  # of the call under way
         self._registering = False  # it is one that makes the source known first
         self._tries = self._wait_ms = self._since = 0
-        self._put_offs = self._frames = 0
+        self._put_offs = self._frames = 0  # calls put behind the readings since a frame of those was stored
+        self._stuck = 0  # points left when nothing but such calls was
         self._runs = load().get("runs", {})  # number at the gateway, by the key that this board chose
 
     @property
@@ -63,11 +62,13 @@ class Calls:
 
     def _put_off(self):
         """Let the readings behind pass, if there can be any."""
+        left = self._outbox.unsettled
         frames = self._link.frames - self._put_offs
-        if frames != self._frames:
+        if frames != self._frames or (self._stuck and left > self._stuck):  # readings went, or came
             self._frames = self._link.frames
-            self._put_offs = 0
-        if self._outbox.unsettled < 2 or self._put_offs >= _PUT_OFF_MAX:
+            self._put_offs = self._stuck = 0
+        if left < 2 or self._put_offs >= left:  # all that is left are calls
+            self._stuck = left
             return False
         kind, said, when_ms, tags = self._point()
         if not self._recorder.send(CALL, kind, said, tags, when_ms):
@@ -134,7 +135,7 @@ class Calls:
     def _open(self, method, path):
         """A connection for this request, with the key of the readings'."""
         base = self._base
-        api = getattr(self._link, "endpoint", None)
+        api = self._link.endpoint
         if hasattr(base, "twin"):
             return base.twin(method, path, api)
         head = bytes(base._head).decode()

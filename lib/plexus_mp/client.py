@@ -99,6 +99,7 @@ class Plexus:
             from .peer import translate
 
             translate(peer, given)
+        self._closed = True  # until it is made
         parts = assemble(VERSION, given, self)
         self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
         self._tick_ms = self._period_ms = tick_ms
@@ -110,8 +111,8 @@ class Plexus:
         self._tags = None  # of all readings: of the run they belong to
         self._ticker = start_ticker(self._on_timer, tick_ms, timer_id) if tick_ms else None
         if stats_s:
-            self._watch().send_every(stats_s)
-        for module in ("assemble", "settings", "mount", "state", "identity"):  # needed once
+            self.send_stats(stats_s)
+        for module in ("assemble", "settings", "mount", "state", "identity", "more"):  # needed once
             forget(module)
         collect()
 
@@ -167,44 +168,13 @@ class Plexus:
         merged.update(tags)
         return merged
 
-    def batch(self, interval_ms=100, max_points=5000):
-        """As plexus-python's: an object with `send`, `send_batch` and `flush`, to be used with `with`.
+    def __getattr__(self, name):
+        """The calls that not every program makes are loaded with the first of them: more.py has them."""
+        if name[0] == "_":
+            raise AttributeError(name)
+        from .more import find
 
-        Nothing has to be held back here: each reading goes to the ring at once, and the link makes frames of them.
-        """
-        from .batching import Batch
-
-        return Batch(self, interval_ms, max_points)
-
-    def run(self, name, **settings):
-        """A context manager: a run named `name` (up to 200 characters) from its beginning to its end.
-
-        `tags`, `metadata` (dicts), `pass_criteria` (a list of `{"metric", "operator", "value", "label"}`),
-        `started_at` (ISO 8601), `source_id` (None: no source's). Readings sent within get the tag `run_id`. An
-        exception that leaves the block ends the run as aborted. What the gateway is to be told waits in the ring as
-        readings do. Raises `TypeError`, `ValueError` or `PlexusError` as `send`. Blocks for one commit each.
-        """
-        from .runs import run
-
-        return run(self, name, settings)
-
-    def session(self, session_id, name=None):
-        """As `run`, a session: readings sent within get the tag `session_id`."""
-        from .runs import session
-
-        return session(self, session_id, name)
-
-    def start_run(self, name, **settings):
-        """Begin a run without tagging readings; what it returns is for `end_run`. Arguments as of `run`."""
-        from .runs import start_run
-
-        return start_run(self, name, settings)
-
-    def end_run(self, run, status="completed", ended_at=None):
-        """End a run that `start_run` of this boot began, as "completed" or "aborted"; its verdict is the gateway's."""
-        from .runs import end_run
-
-        return end_run(self, run, status, ended_at)
+        return find(self, name)
 
     def buffer_size(self):
         """Readings that wait for delivery."""
@@ -237,56 +207,6 @@ class Plexus:
     def source_id(self):
         """The name of this board: as given, or as a gateway has changed it."""
         return self._outbox.own_source[1:-1].decode()
-
-    @property
-    def stats(self):
-        """Counts since the boot, a dict: readings `accepted`, `stored`, `waiting`, `dropped` by a full ring,
-        `rejected` by the gateway, `refused` inside another send(); `frames` stored, `bytes` sent,
-        `duplicates_avoided`: frames sent again with the same bytes, so that a gateway can refuse the repeat;
-        `reconnects`, `resyncs`, `failures` of connections, `faults` of flash and callbacks; `heap_free` in bytes.
-        """
-        from .monitor import stats
-
-        return stats(self)
-
-    def on_status(self, callback):
-        """Have `callback(word)` called when the state changes: "connected", "disconnected", "auth_failed",
-        "rate_limited", "renamed" (the gateway gave another `source_id`), "name_taken" (another board may have it).
-
-        Called by what drives the link, a timer perhaps: keep it short. What it raises is counted in `stats`.
-        Returns `callback`: it can be used as a decorator.
-        """
-        self._watch().add(callback)
-        return callback
-
-    def _watch(self):
-        if self._monitor is None:
-            from .monitor import Monitor
-
-            self._monitor = Monitor(self)
-        return self._monitor
-
-    def serve(self):
-        """A coroutine that delivers until the client is closed: `await px.serve()`, or a task of its own."""
-        from .serving import serve
-
-        return serve(self)
-
-    def sleep_ready(self):
-        """Whether staying awake would not help: nothing waits, or what waits cannot be delivered now."""
-        from .sleep import ready
-
-        return ready(self)
-
-    def suspend(self, ms, deliver_s=10):
-        """Deep sleep for `ms`, after delivering for `deliver_s` at most; what waits is kept. Does not return.
-
-        Kept in flash or files as configured; a page that is not committed, and what is in a ring in RAM, in the RTC
-        memory of an ESP32. `PlexusError` where there is none and readings wait in RAM; `OSError` without deep sleep.
-        """
-        from .sleep import suspend
-
-        suspend(self, ms, deliver_s)
 
     def tick(self):
         """A slice of network work, and the handler of a command if one waits; True when calling again at once may help.

@@ -50,6 +50,7 @@ class Link:
         self._http = http
         self._recorder = recorder
         self.session = None
+        self.endpoint = None  # where they go that are no readings, if elsewhere
         self.calls = None  # requests of their own, once there are any
         self._size = 0  # of the HTTP request under way
         self._probing = False  # it is an empty one

@@ -1,7 +1,7 @@
 """What a client tells of itself: its state when that changes, and its figures. Loaded when somebody wants to know."""
 
 from .link import AUTH_FAILED, OFFLINE, ONLINE, RATE_LIMITED
-from .ports import free_bytes, ticks_diff, ticks_ms
+from .ports import load_more, ticks_diff, ticks_ms
 
 _WORDS = {
     ONLINE: "connected", OFFLINE: "disconnected", AUTH_FAILED: "auth_failed", RATE_LIMITED: "rate_limited",
@@ -88,5 +88,5 @@ def stats(px):
         "frames": link.frames,
         "bytes": link.sent_bytes,
         "faults": recorder.faults + (px._monitor.faults if px._monitor else 0),
-        "heap_free": free_bytes(),
+        "heap_free": load_more().free_bytes(),
     }

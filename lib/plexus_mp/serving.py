@@ -1,6 +1,6 @@
 """`await px.serve()`: the link driven by asyncio. Loaded when it is called."""
 
-from .ports import sleep_async
+from .ports import load_more
 
 _BUSY_MS = 20
 _IDLE_MS = 100
@@ -14,4 +14,4 @@ async def serve(px):
                 break
         if px.feed is not None:
             px.feed()
-        await sleep_async(_BUSY_MS if px._link.busy or px._outbox.unsettled else _IDLE_MS)
+        await load_more().sleep_async(_BUSY_MS if px._link.busy or px._outbox.unsettled else _IDLE_MS)

@@ -15,8 +15,8 @@ from .points import Encoder
 from .ports import (
     collect,
     const,
-    deep_sleep,
     has_network,
+    load_more,
     rtc_memory,
     rtc_ms,
     sleep_ms,
@@ -25,6 +25,8 @@ from .ports import (
     ticks_ms,
 )
 from .ring import PAYLOAD_AT
+
+_port = load_more()
 
 _MAGIC = b"PX\x01"
 _HEAD = "<HHH"  # bytes of the state, of the page, points in it
@@ -84,7 +86,7 @@ def suspend(px, ms, deliver_s):
             sleep_ms(5)
     px.halt()
     _put_away(px, ms)
-    deep_sleep(ms)
+    _port.deep_sleep(ms)
 
 
 def _put_away(px, ms):

@@ -308,7 +308,7 @@ class Records:
         number, cls, names, tags = self._take("BBHH")
         metric = json.loads(self._bytes(names))
         told = json.loads(self._bytes(tags)) if tags else {}
-        self._series[number] = ("metric", "event")[cls], metric, told
+        self._series[number] = ("metric", "event", "call")[cls], metric, told
 
     def _value(self, kind: int, number: int) -> Any:
         if kind == 0x00:

@@ -15,8 +15,10 @@ Every other file imports from here and tests no platform itself. A port gives:
 `sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
 `open_flash(label)`                a block device of flash
 `STATE_FILE`                       where state.py keeps what is no reading, None: nowhere
-`free_bytes()`, `sleep_async(ms)`  of the heap; what asyncio awaits
-`rtc_memory(data)`, `rtc_ms()`, `deep_sleep(ms)`  what outlives a deep sleep, or None; a clock that does; to bed
+`rtc_memory(data)`                 what outlives a deep sleep, or None
+`load_more()`                      the module `ports/*_more.py` of the port: `free_bytes()` of the heap,
+                                   `sleep_async(ms)` for asyncio; `rtc_ms()`, a clock that goes on in a deep sleep,
+                                   `deep_sleep(ms)`
 `forget(module)`                   gives the memory of a module back
 `DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
 """

@@ -110,18 +110,6 @@ def open_flash(where):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
 
 
-def free_bytes():
-    """What is left of the heap."""
-    return gc.mem_free()
-
-
-def sleep_async(ms):
-    """For `await`."""
-    import asyncio
-
-    return asyncio.sleep(ms / 1000)
-
-
 def rtc_ms():
     """The real-time clock, which nobody may have set and which runs on in deep sleep: ms since its epoch."""
     return int(time.time()) * 1000
@@ -131,13 +119,11 @@ def rtc_memory(data=None):
     """None: nothing is kept in deep sleep but what is in files."""
 
 
-def deep_sleep(ms):
-    """Does not return. Raises `OSError` where there is no deep sleep."""
-    try:
-        import alarm
-    except ImportError:
-        raise OSError(95, "no deep sleep")  # EOPNOTSUPP
-    alarm.exit_and_deep_sleep_until_alarms(alarm.time.TimeAlarm(monotonic_time=time.monotonic() + ms / 1000))
+def load_more():
+    """What sleeping and telling of oneself need of this port; loaded with them."""
+    from . import circuitpython_more
+
+    return circuitpython_more
 
 
 def start_ticker(callback, period_ms, timer_id):

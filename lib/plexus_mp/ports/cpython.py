@@ -88,22 +88,15 @@ def open_flash(label):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
 
 
-def free_bytes():
-    return 0
-
-
-def sleep_async(ms):
-    import asyncio
-
-    return asyncio.sleep(ms / 1000)
-
-
 def rtc_memory(data=None):
     """There is none."""
 
 
-def deep_sleep(ms):
-    raise OSError(95, "no deep sleep")
+def load_more():
+    """What sleeping and telling of oneself need of this port; loaded with them."""
+    from . import cpython_more
+
+    return cpython_more
 
 
 class Guard:

@@ -139,18 +139,6 @@ def _refuse_files(device, where):
             raise ValueError("ring: %r holds files" % where)
 
 
-def free_bytes():
-    """What is left of the heap."""
-    return gc.mem_free()
-
-
-def sleep_async(ms):
-    """For `await`."""
-    import asyncio
-
-    return asyncio.sleep_ms(ms)
-
-
 def rtc_memory(data=None):
     """Read or write what outlives a deep sleep, 2,048 bytes on an ESP32; None where there is none."""
     if not hasattr(machine, "RTC") or not hasattr(machine.RTC, "memory"):
@@ -158,11 +146,11 @@ def rtc_memory(data=None):
     return machine.RTC().memory() if data is None else machine.RTC().memory(data)
 
 
-def deep_sleep(ms):
-    """Does not return. Raises `OSError` where there is no deep sleep."""
-    if not hasattr(machine, "deepsleep"):
-        raise OSError(95, "no deep sleep")  # EOPNOTSUPP
-    machine.deepsleep(ms)
+def load_more():
+    """What sleeping and telling of oneself need of this port; loaded with them."""
+    from . import micropython_more
+
+    return micropython_more
 
 
 def start_ticker(callback, period_ms, timer_id):
