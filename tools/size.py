@@ -64,6 +64,7 @@ GROUPS = {
     "readings of an earlier boot that never had the time": ("survey",),
     "commands, with the first that is declared": ("commands", "runner", "runbook", "params"),
     "the first picture": ("video",),
+    "each declaration of a command, then given back": ("declare",),
     "making a client, then given back": ("assemble", "settings", "mount", "identity"),
 }
 

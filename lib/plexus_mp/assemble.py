@@ -75,10 +75,13 @@ def _take_over(where, px):
 
 
 def make_link(outbox, recorder, settings, given, key, source, version):
-    """The link over HTTP, and over a WebSocket unless the setting `transport` is "http"."""
+    """The link over HTTP, and over a WebSocket unless the setting `transport` is "http".
+
+    "ws" takes the WebSocket also where nothing is acknowledged there.
+    """
     transport = settings.get("transport", given("transport"))
-    if transport not in ("auto", "http"):
-        raise ValueError("transport must be 'auto' or 'http', not %r" % (transport,))
+    if transport not in ("auto", "http", "ws"):
+        raise ValueError("transport must be 'auto', 'http' or 'ws', not %r" % (transport,))
     tls, host, port, path = settings.gateway(given("gateway_url"))
     connect: object = ports.Tcp
     if tls:
@@ -102,7 +105,7 @@ def make_link(outbox, recorder, settings, given, key, source, version):
     if endpoint:
         parse_url(endpoint, "endpoint")
         link.endpoint = endpoint
-    if transport == "auto":
+    if transport != "http":
         from .session import Session
         from .ws import Ws
 
@@ -117,6 +120,7 @@ def make_link(outbox, recorder, settings, given, key, source, version):
         beat = '{"type":"heartbeat",%s}' % about
         ws = Ws(connect, host, port, path + "/ws/device", agent, buf)
         link.session = Session(ws, outbox, link, hello.encode(), beat.encode())
+        link.session.trusting = transport == "ws"
     return link
 
 

@@ -260,13 +260,7 @@ class Plexus:
         The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
         limit. What is declared is told to the gateway at the next connection: declare before the first reading.
         """
-        commands = self._commanded()
-
-        def declare(handler):
-            commands.declare(name, handler, **declaration)
-            return handler
-
-        return declare
+        return self._commanded().decorator(name, declaration)
 
     def on_command(self, name, handler, description=None, params=None, concurrency="accept"):
         """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
@@ -283,11 +277,9 @@ class Plexus:
         `quality` is there for code of plexus-python. Raises `TypeError` or `ValueError` for no JPEG. Never waits.
         """
         if self.video is None:
-            if self._link.session is None:
-                raise ValueError("video needs the WebSocket: transport must not be 'http'")
-            from .video import Video
+            from .video import attach
 
-            self.video = Video(self._link.session, self.source_id)
+            self.video = attach(self._link.session, self.source_id)
         unix_ms = self.now_ms() if timestamp is None else to_ms(timestamp)
         return self.video.take(frame, camera_id, width, height, unix_ms)
 
@@ -296,7 +288,6 @@ class Plexus:
             from .commands import attach
 
             self.commands = attach(self._link, self._recorder, self._slice)
-            forget("settings")
         return self.commands
 
     def sleep(self, seconds):

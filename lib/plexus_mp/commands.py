@@ -5,7 +5,7 @@ Frames arrive and leave in `tick()`; handlers run outside of it (runs.py).
 
 import json
 
-from .ports import const
+from .ports import const, forget
 from .runbook import Runbook, key_of
 from .runner import (
     ACKNOWLEDGED,
@@ -58,14 +58,22 @@ class Commands(Runner):
 
     # declarations
 
+    def decorator(self, name, declaration):
+        def declare(handler):
+            self.declare(name, handler, **declaration)
+            return handler
+
+        return declare
+
     def declare(
         self, name, handler, title=None, description=None, params=None, danger="normal", idempotent=False,
         expires_in=30, concurrency="accept",
     ):  # fmt: skip
         """As `px.command` of the client. Raises `ValueError` naming field and limit."""
-        from .params import declaration
+        from .declare import declaration
 
         found = declaration(name, title, description, params, danger, idempotent, expires_in, concurrency)
+        forget("declare")
         _check_handler(name, handler)
         manifest = [entry[0] for key, entry in self._declared.items() if key != name] + [found]
         hello = self._hello + b',"commands":' + dumps(manifest) + b"}"
@@ -303,4 +311,6 @@ def attach(link, recorder, tick):
         raise ValueError("commands need the WebSocket: transport must not be 'http'")
     from .settings import Settings
 
-    return Commands(link.session, recorder, tick, Settings().get("runs_file"))
+    path = Settings().get("runs_file")
+    forget("settings")
+    return Commands(link.session, recorder, tick, path)

@@ -31,7 +31,8 @@ class Session:
 
     `hello` is the JSON of `device_auth`, taken anew by each conversation, `beat` that of a heartbeat. `link` is told
     what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
-    a conversation is wanted although there is nothing to send. `commands` and `video`, None until they are used,
+    a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing is acknowledged,
+    where what was handed to the socket counts as stored. `commands` and `video`, None until they are used,
     have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
     """
 
@@ -44,7 +45,7 @@ class Session:
         self._state = _CLOSED
         self._tail = bytearray(b'"type":"telemetry","seq":          ')
         self._seq = self._acked = self.asked = 0
-        self.refused = self.barred = self.listening = self.held = False
+        self.refused = self.barred = self.listening = self.held = self.trusting = False
         self.commands = self.video = None
 
     @property
@@ -166,6 +167,8 @@ class Session:
             self._link.sent_bytes += end - HEADROOM
             self.ws.send(TEXT, outbox.view, HEADROOM, end - HEADROOM)
             outbox.hand_over()
+            if self._blind:
+                self._acked = self._seq
             self._said = ticks_ms()
             return True
         beat = ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS
@@ -226,7 +229,8 @@ class Session:
             if type(time_ms) is not int:
                 time_ms = 0  # no time, as one that cannot be right
             self._link.hear_time(time_ms, time_ms + 1, self.asked, ticks_ms(), "ws")
-        if message.get("acks") is not True:
+        self._blind = message.get("acks") is not True
+        if self._blind and not self.trusting:
             self._refuse("the gateway acknowledges nothing over WebSocket")
         self._state = _UP
         self._link.welcomed(message)

@@ -90,6 +90,13 @@ class Video:
             self.dropped += 1
 
 
+def attach(session, source_id):
+    """The pictures of a client. Raises `ValueError` when it speaks HTTP only."""
+    if session is None:
+        raise ValueError("video needs the WebSocket: transport must not be 'http'")
+    return Video(session, source_id)
+
+
 def size_of(jpeg):
     """(width, height) as the frame header of a JPEG has them, (0, 0) when there is none."""
     at = 2

@@ -179,6 +179,27 @@ def test_typed_commands(vm, tmp_path):
     assert '"error":"unknown command: unheard_of"' in results[3]
 
 
+@pytest.mark.parametrize("transport", ["auto", "ws"])
+def test_typed_commands_of_a_gateway_that_acknowledges_nothing(vm, tmp_path, transport):
+    """Readings are stored either way; only a board that was told to stays where commands reach it."""
+    heard, reached = [], []
+
+    async def ask(world, placement):
+        world.gateway.conditions.generation = "aug"
+        await asyncio.sleep(20)
+        world.gateway.live.relay = lambda text: heard.append(text)
+        reached.append(world.gateway.devices.send_typed_command("rig-01", "set_rate", {"hz": 2}))
+        await asyncio.sleep(3)
+
+    source = (DEVICE % SLEEPS[0]).replace("Plexus(", f"Plexus(transport={transport!r}, ")
+    outcome = simulate(program(tmp_path, source), vm, 40, ask)
+    assert outcome.verdict.clean and outcome.verdict.stored > 30
+    assert (reached[0] is not None) == (transport == "ws")
+    assert [text for text in heard if '"result":{"hz":2}' in text] == heard[1:] and len(heard) == 2 * bool(
+        reached[0]
+    )
+
+
 def test_a_key_that_may_not_receive_commands_costs_no_reading(vm, tmp_path):
     def prepare(placement):
         settings = placement_world[0].gateway.settings
