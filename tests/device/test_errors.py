@@ -108,7 +108,7 @@ MAKING = (
      {"sector_bytes": 1000}),
     ("page_bytes that do not fit into a sector", ValueError, "page_bytes", {"page_bytes": 1 << 20}),
     ("frame_bytes too small for a point", ValueError, "frame_bytes must be at least", {"frame_bytes": 100}),
-    ("another transport", ValueError, "transport must be 'auto' or 'http'", {"transport": "ws"}),
+    ("another transport", ValueError, "transport must be 'auto', 'http' or 'ws'", {"transport": "tcp"}),
     ("commit_ms of 0 with ring files", ValueError, "commit_ms must be above 0 with ring files",
      {"ring": "files", "commit_ms": 0}),
     ("a partition that is not there", ValueError, "ring", {"ring": "nowhere"}),
