@@ -69,7 +69,7 @@ def test_every_setting_of_the_client():
     ):
         px = Plexus(tick_ms=0)
         assert px.source_id == "from-file"
-        before = px.buffer_size()  # of clients that had the same files
+        before = px.buffer_size()  # a ring in files keeps what an earlier client left
         assert px.send("m", 1) and px.buffer_size() == before + 1
         assert Plexus(source_id="mine", tick_ms=0).source_id == "mine"
     with sources({}, {}, Board):
