@@ -53,7 +53,7 @@ GROUPS = {
     "Wi-Fi networks in the settings": ("wifi",),
     "the first reading of a name, or with a text": ("checks",),
     "readings of an earlier boot that never had the time": ("survey",),
-    "making a client, then given back": ("assemble", "settings", "mount"),
+    "making a client, then given back": ("assemble", "settings", "mount", "ports/micropython_boot"),
 }
 
 # Collecting takes effect when Python returns to JavaScript, so the number is read in a snippet of its own.
@@ -169,13 +169,14 @@ def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
     # The package's own __init__ would import everything at once.
     (lib / "plexus_mp" / "__init__.mpy").unlink()
     (lib / "plexus_mp" / "__init__.py").write_text("", encoding="utf-8")
-    order = ["ports", "ports.micropython_tls", *import_order(modules)]
+    order = ["ports", "ports.micropython_boot", "ports.micropython_tls", *import_order(modules)]
     imports = ["import plexus_mp", *(f"import plexus_mp.{name}" for name in order)]
     live, _ = _run(imports, {"/lib": lib}, _MANY_NAMES)
     found = {name: after - before for name, before, after in zip(order, live[1:-1], live[2:], strict=True)}
     # The port is measured together with the package that picks it.
-    names = {"ports": "ports/micropython", "ports.micropython_tls": "ports/micropython_tls"}
-    return {names.get(name, name): size for name, size in found.items()}
+    return {
+        "ports/micropython" if name == "ports" else name.replace(".", "/"): n for name, n in found.items()
+    }
 
 
 def table() -> str:

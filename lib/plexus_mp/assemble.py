@@ -7,11 +7,12 @@ from .blocks import RamBlocks
 from .http import Http
 from .link import Link
 from .outbox import Outbox
-from .ports import FILES, NAME, open_flash
+from .ports import NAME
 from .recorder import Recorder
 from .ring import Ring
-from .settings import Settings
+from .settings import Settings, port
 
+open_flash = port.open_flash
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
 _RECEIVE_BYTES = 640
@@ -28,7 +29,7 @@ def assemble(version, arguments):
     source_id = settings.source_id(given("source_id"))
     source = json.dumps(source_id).encode()
     if settings.get("ring", given("ring")) == "files":
-        settings.defaults = FILES
+        settings.defaults = port.FILES
     page = settings.integer("page_bytes", given("page_bytes"))
     frame = settings.integer("frame_bytes", given("frame_bytes"))
     json_max = Outbox.json_max(source, frame)

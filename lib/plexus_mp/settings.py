@@ -2,7 +2,12 @@
 
 import json
 
-from .ports import DEFAULTS, const, getenv, unique_id
+from .ports import const, load_boot
+
+port = load_boot()
+DEFAULTS = port.DEFAULTS
+getenv = port.getenv
+unique_id = port.unique_id
 
 GATEWAY_URL = "https://gateway.plexus.company"
 _SOURCE_ID_MAX = const(256)

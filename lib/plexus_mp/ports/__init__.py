@@ -8,10 +8,12 @@ Every other file imports from here and tests no platform itself. A port gives:
 `station(hostname, country)`       the Wi-Fi interface, or None
 `Guard`                            mutual exclusion between `send()` and `tick()`
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
-`sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
-`open_flash(label)`                a block device of flash
+`sleep_ms(n)`, `random_bits(n)`, `collect()`, `const`
 `forget(module)`                   gives the memory of a module back
-`DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
+`load_boot()`                      a module that only the making of a client needs:
+  `unique_id()`, `getenv(name)`
+  `open_flash(label)`              a block device of flash
+  `DEFAULTS`, `FILES`              sizes that suit the memory of the machine; where they differ for a ring in files
 """
 
 import sys

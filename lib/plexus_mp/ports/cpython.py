@@ -5,6 +5,7 @@ import os
 import random
 import select
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +37,11 @@ FILES = {"sector_bytes": 16384, "page_bytes": 16188, "commit_ms": 300000}
 
 def forget(module):
     """Memory is no concern here."""
+
+
+def load_boot():
+    """This module: memory is no concern here."""
+    return sys.modules[__name__]
 
 
 def const(value):
