@@ -25,7 +25,7 @@ from host_sim.board.flash import ERASE_US, Flash
 from tests.sim.littlefs_disk import BLOCK_BYTES, LittlefsDisk
 
 ROOT = Path(__file__).resolve().parent.parent
-_PORT = ROOT / "lib" / "plexus_mp" / "ports" / "micropython.py"
+_PORT = ROOT / "lib" / "plexus_mp" / "ports" / "micropython_boot.py"
 _TICKS_PERIOD = 1 << 30
 _UNIX_MS = 1_800_000_000_000
 _BME280 = ("temperature", "humidity", "pressure")

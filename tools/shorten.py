@@ -1,7 +1,7 @@
 """Short names for what a board loads: each one that its firmware does not know costs about 18 bytes of RAM.
 
 `shorten` gives the package's files with the names that only the package uses replaced by ones that every firmware
-knows. All stay on their lines, so tracebacks keep their line numbers, but show the short names of functions.
+knows. All stay on their lines, so line numbers of tracebacks are right if they are kept; functions show short names.
 Names that meet in a module or class get different ones; the same name gets the same one everywhere.
 """
 

@@ -65,7 +65,13 @@ GROUPS = {
     "commands, with the first that is declared": ("commands", "runner", "runbook", "params"),
     "the first picture": ("video",),
     "each declaration of a command, then given back": ("declare",),
-    "making a client, then given back": ("assemble", "settings", "mount", "identity"),
+    "making a client, then given back": (
+        "assemble",
+        "settings",
+        "mount",
+        "identity",
+        "ports/micropython_boot",
+    ),
 }
 
 # Collecting takes effect when Python returns to JavaScript, so the number is read in a snippet of its own.
@@ -181,7 +187,11 @@ def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
     # The package's own __init__ would import everything at once.
     (lib / "plexus_mp" / "__init__.mpy").unlink()
     (lib / "plexus_mp" / "__init__.py").write_text("", encoding="utf-8")
-    order = ["ports", "ports.micropython_tls", "ports.micropython_more", *import_order(modules)]
+    order = [
+        "ports",
+        *(f"ports.micropython_{part}" for part in ("boot", "tls", "more")),
+        *import_order(modules),
+    ]
     imports = ["import plexus_mp", *(f"import plexus_mp.{name}" for name in order)]
     live, _ = _run(imports, {"/lib": lib}, _MANY_NAMES)
     found = {name: after - before for name, before, after in zip(order, live[1:-1], live[2:], strict=True)}

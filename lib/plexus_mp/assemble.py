@@ -8,11 +8,12 @@ from .http import Http
 from .identity import kept_name
 from .link import Link
 from .outbox import Outbox
-from .ports import DEFAULTS, FILES, NAME, const, open_flash
+from .ports import NAME, const
 from .recorder import Recorder
 from .ring import Ring
-from .settings import GATEWAY_URL, Settings, install_id, parse_url
+from .settings import DEFAULTS, GATEWAY_URL, Settings, install_id, parse_url, port
 
+open_flash = port.open_flash
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
 _RECEIVE_BYTES = 640
@@ -31,7 +32,7 @@ def assemble(version, arguments, px):
     source_id = kept_name(settings.source_id(given("source_id")))
     source = json.dumps(source_id).encode()
     if settings.get("ring", given("ring")) == "files":
-        settings.defaults = FILES
+        settings.defaults = port.FILES
     page = settings.integer("page_bytes", given("page_bytes"))
     frame = settings.integer("frame_bytes", given("frame_bytes"))
     json_max = Outbox.json_max(source, frame)

@@ -46,6 +46,9 @@ class _Series:
 class _Digits(IOBase):
     """A stream that lets `print` write into `out` at `at`: no number becomes a string first."""
 
+    out: bytearray
+    at: int
+
     def write(self, text):
         if isinstance(text, str):  # CPython's print knows no bytes
             text = text.encode()
@@ -82,7 +85,7 @@ class Decoder:
         self._step = 0
         self.s = self.ms = 0
         self._newest = None  # the last segment when a record was dated
-        self._dated_s = self._dated_ms = 0
+        self._dated_s = self._dated_ms = self._until_s = self._rate = self._part = self._hi = self._lo = 0
         self._shown = -1
         self.boot = 0
         self.source = None

@@ -219,7 +219,8 @@ class Outbox:
             self._decoder_done = 0
         self._decoder_seq = self._seq
         if self._number > self._first:
-            self._skipped = sorted(self._poison) if self._poison else ()
+            if self._poison or self._skipped:
+                self._skipped = sorted(self._poison)
             ring.claim(self._seq, self._number - self._start[3])
             self._end = (
                 self._seq, self._decoder_off, self._decoder_done, self._number, self._last_ms, self.points,

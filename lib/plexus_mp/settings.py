@@ -2,7 +2,13 @@
 
 import json
 
-from .ports import DEFAULTS, const, getenv, unique_id
+from .ports import NAME, const, forget, load_boot
+
+port = load_boot()
+forget("ports.%s_boot" % NAME)  # it goes with this module
+DEFAULTS = port.DEFAULTS
+getenv = port.getenv
+unique_id = port.unique_id
 
 GATEWAY_URL = "https://gateway.plexus.company"
 _SOURCE_ID_MAX = const(256)

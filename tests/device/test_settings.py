@@ -192,7 +192,7 @@ def test_the_key_is_never_shown():
 def test_default_sizes_make_a_client():
     with sources():
         assert Plexus(_KEY, "a", "http://gw", tick_ms=0, page_bytes=None).send("m", 1)
-    with sources(), fakes.Patch(settings, "DEFAULTS", ports.DEFAULTS):
+    with sources(), fakes.Patch(settings, "DEFAULTS", ports.load_boot().DEFAULTS):
         assert Plexus(_KEY, "a", "http://gw", tick_ms=0).send("m", 1)
 
 

@@ -7,23 +7,33 @@ Every other file imports from here and tests no platform itself. A port gives:
 `Tcp`                              one non-blocking TCP connection
 `load_tls()`                       the module `ports/*_tls.py` of the port
 `station(hostname, country)`       the Wi-Fi interface, or None
-`Guard`                            mutual exclusion between `send()` and `tick()`, where the one below does not do
+`Guard`, `forget(module)`           where those below do not do
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `pace_ticker(ticker, callback, period_ms)`  from now on as often as that
 `randomize(buf, at, n)`            `n` unpredictable bytes
 `sha1(data)`                       a digest, or None where Python has no SHA-1
-`sleep_ms(n)`, `random_bits(n)`, `unique_id()`, `getenv(name)`, `collect()`, `const`
-`open_flash(label)`                a block device of flash
+`sleep_ms(n)`, `random_bits(n)`, `collect()`, `const`
 `STATE_FILE`                       where state.py keeps what is no reading, None: nowhere
+`rtc_ms()`                         a clock that goes on in a deep sleep
 `rtc_memory(data)`                 what outlives a deep sleep, or None
 `load_more()`                      the module `ports/*_more.py` of the port: `free_bytes()` of the heap,
-                                   `sleep_async(ms)` for asyncio; `rtc_ms()`, a clock that goes on in a deep sleep,
-                                   `deep_sleep(ms)`
-`forget(module)`                   gives the memory of a module back
-`DEFAULTS`, `FILES`                sizes that suit the memory of the machine; where they differ for a ring in files
+                                   `sleep_async(ms)` for asyncio, `deep_sleep(ms)`
+`load_boot()`                      a module that only the making of a client needs:
+  `unique_id()`, `getenv(name)`
+  `open_flash(label)`              a block device of flash
+  `DEFAULTS`, `FILES`              sizes that suit the memory of the machine; where they differ for a ring in files
 """
 
 import sys
+
+
+def forget(module):
+    """Let go of a module of this package that is not needed again: a collection frees its code."""
+    package, module = ("plexus_mp." + module).rsplit(".", 1)
+    sys.modules.pop(package + "." + module, None)
+    package = sys.modules.get(package)
+    if hasattr(package, module):
+        delattr(package, module)
 
 
 class Guard:

@@ -35,25 +35,6 @@ STATE_FILE = None
 random_bits = random.getrandbits
 collect = gc.collect
 
-# Bytes. Boards with Wi-Fi have 100 KB of heap and more.
-DEFAULTS = {
-    "ring_bytes": 16384,
-    "sector_bytes": 1024,
-    "page_bytes": 512,
-    "frame_bytes": 2048,
-    "ring": "ram",
-    "commit_ms": 0,
-    "program_bytes": 0,
-    "transport": "auto",
-    "tick_ms": 100,
-    "timer_id": -1,
-    "runs_file": "",
-    "stats_s": 0,
-}
-# A ring in files: few of them and rarely written, since FAT rewrites 4 KB of flash for each 512 bytes, its table too.
-# 32 of 4 KB; each holds one page (4,096 bytes less headers, times, length and CRC).
-FILES = {"ring_bytes": 131072, "sector_bytes": 4096, "page_bytes": 3900, "commit_ms": 600000}
-
 
 def ticks_add(ticks, ms):
     return (ticks + ms) % _PERIOD
@@ -66,19 +47,6 @@ def ticks_diff(end, start):
 
 def sleep_ms(n):
     time.sleep(n / 1000)
-
-
-def forget(module):
-    """Let go of a module of this package that is not needed again: a collection frees its code."""
-    sys.modules.pop("plexus_mp." + module, None)
-    package = sys.modules.get("plexus_mp")
-    if hasattr(package, module):
-        delattr(package, module)
-
-
-def getenv(name):
-    """What settings.toml says."""
-    return os.getenv(name)
 
 
 def randomize(buf, at, n):
@@ -97,19 +65,6 @@ def sha1(data):
     return digest.digest()
 
 
-def unique_id():
-    """The chip's own id as lower-case hexadecimal, or '' where there is none."""
-    try:
-        import microcontroller
-    except ImportError:  # the unix port
-        return ""
-    return "".join(["%02x" % byte for byte in microcontroller.cpu.uid])
-
-
-def open_flash(where):
-    raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
-
-
 def rtc_ms():
     """The real-time clock, which nobody may have set and which runs on in deep sleep: ms since its epoch."""
     return int(time.time()) * 1000
@@ -117,6 +72,13 @@ def rtc_ms():
 
 def rtc_memory(data=None):
     """None: nothing is kept in deep sleep but what is in files."""
+
+
+def load_boot():
+    """What only the making of a client needs of this port: in memory as long as the caller keeps it."""
+    from . import circuitpython_boot
+
+    return circuitpython_boot
 
 
 def load_more():
