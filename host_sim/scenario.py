@@ -16,7 +16,7 @@ import json
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,11 @@ def load_scenario(path: Path) -> Scenario:
     except tomllib.TOMLDecodeError as e:
         raise ScenarioError(f"{path}: {e}") from None
     return _Reader(path, text).scenario(document)
+
+
+def make_scenario(name: str, entries: Sequence[Mapping[str, Any]]) -> Scenario:
+    """A scenario of events as a file would have them. Raises `ScenarioError`."""
+    return _Reader(Path(name), "").scenario({"name": name, "event": [dict(entry) for entry in entries]})
 
 
 class _Reader:

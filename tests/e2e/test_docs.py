@@ -18,8 +18,9 @@ from tests.serial_board.running import running_board
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-# What they show is indented: test_tls_docs.py, test_partition_tool.py and test_circuitpython_port.py run it.
-INDENTED = {"tls.md", "partition.md", "circuitpython.md"}
+# What others run is indented: test_tls_docs.py, test_partition_tool.py, test_circuitpython_port.py and
+# test_pytest_plugin.py do.
+INDENTED = {"tls.md", "partition.md", "circuitpython.md", "testing-your-firmware.md"}
 
 
 def blocks(language, documents=DOCUMENTS):
@@ -184,7 +185,8 @@ def test_the_commands_for_a_simulated_board(tmp_path):
             prefix, *arguments = command.split("mpremote connect build/tty ")
             assert prefix == "" and len(arguments) == 1
             running.mpremote(*shlex.split(arguments[0]))
-        assert "lib" in running.mpremote("ls")
+        names = running.mpremote("ls")
+        assert "main.py" in names and "lib" not in names
 
 
 def test_every_command_is_executed_by_one_of_these_tests():
