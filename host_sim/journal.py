@@ -174,7 +174,10 @@ def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
         bound = _SIGNATURES[method](*positional, **named)
     except (TypeError, ValueError):
         return []
-    return [_reading(true_ms, *one) for one in bound]
+    try:
+        return [_reading(true_ms, *one) for one in bound]
+    except (TypeError, ValueError, OverflowError):  # a timestamp that is none
+        return []
 
 
 def _send(
