@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import PurePath
 
 import pytest
 
@@ -10,8 +12,9 @@ from host_sim.world import ROOT
 from tests.sim import time_runs
 from tests.sim.time_runs import EXPERIMENTS, Row
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.append(str(ROOT / "tools"))
 
+import build_mpy
 import time_table
 
 # How long the long ones are here, in days or hours.
@@ -51,3 +54,12 @@ def test_what_is_documented_keeps_to_what_is_allowed():
         assert not bound or float(error) <= float(bound), what
     week = [row for row in rows if "the rest of 7 days" in row[0]]
     assert len(week) == 4 and all(float(row[2]) <= (50 if "WebSocket" in row[0] else 150) for row in week)
+
+
+def test_names_of_the_clock_are_those_on_a_board():
+    """Where names are shortened these stay."""
+    names = set(re.findall(r"`px\.clock\.(\w+)`", time_table.DOCUMENT.read_text()))
+    text = build_mpy.shortened()[PurePath("clock.py")]
+    assert len(names) == 8
+    for name in names:
+        assert re.search(rf"(def {name}\(self\)|self\.{name}\b.*=)", text), name
