@@ -194,10 +194,13 @@ def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
     except (TypeError, ValueError):
         return []
     within = given[2] if len(given) > 2 else {}
-    return [
-        _reading(true_ms, metric, value, timestamp, {**within, **(tags or {})}, cls)
-        for metric, value, timestamp, tags, cls in bound
-    ]
+    try:
+        return [
+            _reading(true_ms, metric, value, timestamp, {**within, **(tags or {})}, cls)
+            for metric, value, timestamp, tags, cls in bound
+        ]
+    except (TypeError, ValueError, OverflowError):  # a timestamp that is none
+        return []
 
 
 def _send(

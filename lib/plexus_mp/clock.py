@@ -179,6 +179,12 @@ class Clock:
         since = self.uptime_ms(ticks_ms()) - self._u
         return since * (self._rate_hi - self._rate_lo) > _STALE_MS * 2_000_000_000
 
+    @property
+    def width_ms(self):
+        """How far apart the earliest and the latest time are that it may be now, if `synced`."""
+        lo, hi = self._bounds(self.uptime_ms(ticks_ms()))
+        return hi - lo
+
     def edge_ms(self):
         """How long until a second begins, by the best guess; -1 when knowing it would not help."""
         if self.source != "date" or self._hi - self._lo < 60:

@@ -30,7 +30,9 @@ _SOCKET_MAX_MS = const(3_600_000)
 # So many conversations in a row that ended within a minute: another board may have the name.
 _RIVAL_AFTER = const(5)
 # Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
+# And when so much more has become open since.
 _EDGES_MAX = const(5)
+_WIDER_MS = const(100)
 # For so long an answer is looked for often: one that takes longer tells the time badly anyway.
 _HASTE_MS = const(3_000)
 _SUCCESS = b'"success":true'
@@ -55,6 +57,7 @@ class Link:
         self._size = 0  # of the HTTP request under way
         self._probing = False  # it is an empty one
         self._edges = 0  # such questions so far, for a better time
+        self._width_ms = 0  # what they left open
         self._again = False  # it was sent before
         self._stored = False  # the gateway has it, the ring does not know yet
         self._wait_ms = 0
@@ -82,6 +85,8 @@ class Link:
     def hasty(self):
         """An answer that tells the time is awaited, and not for long yet: looking often tells when it came."""
         asked = self._http
+        if self._edges:
+            return True
         if not asked.busy:
             asked = self.session
             if asked is None or not asked.hasty:
@@ -314,6 +319,9 @@ class Link:
         self.status = ONLINE
         if not probing:
             self.stored()
+            clock = self._recorder.clock
+            if clock.source == "date" and clock.width_ms > self._width_ms + _WIDER_MS:
+                self._watch_for_edge()
         elif not self.synced:
             self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
         else:
@@ -325,6 +333,7 @@ class Link:
         wait_ms = self._recorder.clock.edge_ms() - ticks_diff(now, self._http.asked) // 2
         if self._edges == _EDGES_MAX or wait_ms < 0:
             self._edges = 0
+            self._width_ms = self._recorder.clock.width_ms
         else:
             self._edges += 1
             self._wait_ms = wait_ms or 1

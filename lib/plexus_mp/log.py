@@ -29,8 +29,10 @@ _BEGUN_BYTES = const(14)
 _SEGMENT = "<BIIHIHi"
 _SEGMENT_BYTES = const(21)
 _KNOT_BYTES = const(12)
-# Bytes of a table with four segments, of the boot whose readings are on their way and of this one, and a knot.
-TIMES_MAX = const(101)
+# Bytes of a table with four segments, of the boot whose readings are on their way and of this one. A knot takes the
+# place of one; there is hardly ever none left.
+TIMES_MAX = const(89)
+_SEGMENTS_MAX = const(4)
 
 
 class Log:
@@ -266,7 +268,7 @@ class Log:
                     _SEGMENT, flag, boot, low & 0xFFFFFFFF, low >> 32, unix & 0xFFFFFFFF, unix >> 32, ppb
                 )
         n = len(table) // _SEGMENT_BYTES
-        if self.knot:
+        if self.knot and n < _SEGMENTS_MAX:
             n |= 0x80
             rtc, unix = self.knot
             table += pack("<IHIH", rtc & 0xFFFFFFFF, rtc >> 32, unix & 0xFFFFFFFF, unix >> 32)

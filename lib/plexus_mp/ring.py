@@ -68,7 +68,7 @@ class Ring(Log):
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
         # What is settled of a file is kept in the header behind it: while all of it is, the next commit begins a file.
-        done = self.head_off > len(self._opening) and not self._unsettled(self.head_seq)
+        done = self._points[self.head_seq % self.sectors] > 0 and not self._unsettled(self.head_seq)
         if self.torn or (self.write_once and done):
             return 0
         return self.sector_bytes - self.head_off - PAYLOAD_AT - CRC_BYTES - self._align + 1

@@ -162,3 +162,22 @@ def test_the_floor_is_the_day_of_the_build():
         unix_seconds(b"Xxx, %02d %s %d 00:00:00 GMT" % (day, _MONTHS[month - 1], year)) * 1000
         == build.UNIX_MS
     )
+
+
+def test_the_drift_of_an_earlier_boot_is_a_start():
+    """It moves the estimate, not the bound: the crystal may have another temperature now."""
+    with fakes.Ticks() as ticks:
+        plain, told = Clock(fakes.FLOOR_MS), Clock(fakes.FLOOR_MS, 50_000)
+        for clock in (plain, told):
+            assert _hear(clock, fakes.UNIX_MS, ticks, spread=40)
+        ticks.advance(3_600_000)
+        true_ms = fakes.UNIX_MS + 3_600_000 + 180
+        assert plain.drift_ppb == 0 and told.drift_ppb == 50_000
+        now = told.uptime_ms(ticks.ms())
+        assert abs(unix_ms(told.segments, now) - true_ms - 20) <= 1
+        assert unix_ms(plain.segments, now) - true_ms == 20 - 180
+        for clock in (plain, told):
+            assert abs(unix_ms(clock.segments, now) - true_ms) <= clock.error_ms
+        assert told.error_ms >= 720 and plain.error_ms >= 720
+        assert _hear(told, true_ms, ticks, spread=40)
+        assert abs(told.drift_ppb - 50_000) <= 12_000

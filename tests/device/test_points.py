@@ -61,11 +61,11 @@ def _round_trip(g, series, ring_sector, page):
 
 
 def test_what_was_given_comes_out_again():
-    gen.for_seeds(25, _round_trip, 4, 1024, 878)
+    gen.for_seeds(25, _round_trip, 4, 1024, 890)
 
 
 def test_many_series_evict_each_other():
-    gen.for_seeds(6, _round_trip, 200, 1024, 878)
+    gen.for_seeds(6, _round_trip, 200, 1024, 890)
 
 
 def test_batches_of_more_series_than_are_remembered():
@@ -86,7 +86,7 @@ def test_batches_of_more_series_than_are_remembered():
 
 
 def test_every_sector_and_page_size():
-    for sector, page in ((512, 368), (1024, 512), (4096, 256), (8192, 4096)):
+    for sector, page in ((512, 380), (1024, 512), (4096, 256), (8192, 4096)):
         gen.for_seeds(2, _round_trip_numbers, sector, page)
 
 

@@ -219,11 +219,11 @@ def test_the_timer_comes_rarely_while_nothing_waits():
             px.send("m", 1)
             px._on_timer(None)
             px._on_timer(None)
-            assert paces == [100, 500, 100]  # until the answer is there
+            assert paces == [100, 500, 10]  # until the answer is there, which tells the time
             px._closed = True
             px._outbox.release()
             px._on_timer(None)
-            assert paces == [100, 500, 100]  # a timer that was let go stays so
+            assert paces == [100, 500, 10]  # a timer that was let go stays so
 
 
 def test_a_read_only_filesystem_leaves_the_ring_in_ram():

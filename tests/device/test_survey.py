@@ -148,3 +148,14 @@ def test_a_clock_that_somebody_sets_is_not_believed():
             errors = board.errors(device, (2, 4))
             assert 590_000 < errors[0] < 610_000, (jump, errors)
             assert max(errors[2:]) <= 2
+
+
+def test_wakes_share_a_file():
+    """What each tells of its clock does not take a file of its own."""
+    with fakes.Ticks() as ticks:
+        board = _Board(ticks, commit_ms=60_000)
+        board.blocks.write_once = True
+        for _ in range(6):
+            device = board.wake()
+            board.sleep(600_000)
+        assert device.ring.head_seq == 1 and device.ring.rtc.keys() >= {1, 2, 3, 4, 5}

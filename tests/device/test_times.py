@@ -78,3 +78,23 @@ def test_a_lost_acknowledgement_and_a_power_cut():
     for align, commit_ms in ((1, 0), (16, 0)):
         gen.for_seeds(6, _lost_acknowledgement, align, commit_ms, True, False)
         gen.for_seeds(6, _lost_acknowledgement, align, commit_ms, True, True)
+
+
+def test_a_boot_begins_with_the_drift_that_the_one_before_found():
+    with fakes.Ticks() as ticks:
+        blocks = fakes.NorBlocks(24 * 2048, 2048)
+        device = _device(ticks, blocks, 1, 0)
+        assert device.recorder.clock.drift_ppb == 0
+        assert device.send("n", 1)
+        for _ in range(12):
+            drifted_ms = device.unix_ms() + ticks.total * 40 // 1_000_000
+            device.recorder.hear_time(
+                drifted_ms, drifted_ms + 20, ticks.now, ticks.now, device.outbox.sent_ms, "test"
+            )
+            ticks.advance(3_600_000)
+            device.recorder.upkeep(False)
+        found = device.recorder.clock.drift_ppb
+        assert abs(found - 40_000) < 3_000
+        again = _device(ticks, blocks, 1, 0)
+        assert again.send("n", 2)
+        assert abs(again.recorder.clock.drift_ppb - found) < 3_000

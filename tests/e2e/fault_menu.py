@@ -24,8 +24,8 @@ TRANSPORTS = ("auto", "http")
 # A pause after trouble is at most 60 s and a quarter, and a request that nobody answers takes 10 s more.
 BOUND_S = 100.0
 # No call waits for longer, but for these: an erase takes 45 ms, a file one for itself and now and then one for its
-# directory, the key exchange 0.9 s; a name takes as long as it takes. Boots without a sync are dated by reading all
-# that they wrote, which the menu keeps short.
+# directory, the key exchange 0.9 s; a name takes as long as it takes. Boots without a sync are dated by reading what
+# they wrote, a sector at a time.
 SLICE_MAX_US = 10_000
 UNSLICED_MAX_US = {DNS: 1e12, ERASE: 46_000, FILES: 110_000, TLS: 1_000_000, DATING: 60_000}
 _TAIL_S = 40.0  # after all is well again: what would be sent twice has been by then

@@ -134,6 +134,11 @@ class Player:
             self.settle(value)
         elif kind == "sync":
             self.sync(value)
+        elif kind == "begin":
+            before = self.ring.head_seq
+            self.ring.begin(value)
+            if self.ring.head_seq != before:
+                self._turned()
         else:
             self.ring.prepare()
 
@@ -256,6 +261,8 @@ def history(appends: int, seed: int = 1) -> list[tuple[str, Any]]:
             steps.append(("prepare", None))
         if rng.random() < 0.02:
             steps.append(("sync", UNIX_MS + 1000 * i))
+        if rng.random() < 0.02:
+            steps.append(("begin", i))
     return steps
 
 

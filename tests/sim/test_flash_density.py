@@ -128,8 +128,8 @@ def _table(singles: list[Sample], doubles: list[Sample]) -> Iterator[tuple[str, 
     yield "program units of 32, pages of 256, 60 s", _partition(part, 32, commit_ms=60_000)
     yield "program units of 256, pages of 507, 120 s", _partition(part, 256, page=507, commit_ms=120_000)
     yield "program units of 256, pages of 2043, 600 s", _partition(part, 256, page=2043, commit_ms=600_000)
-    for sector_bytes in (640, 1024, 4096):
-        page = sector_bytes - 228  # headers, times, length and CRC
+    for sector_bytes in (768, 1024, 4096):
+        page = sector_bytes - 196  # headers, times, length and CRC
         yield f"littlefs files of {sector_bytes}, a page each", _files(part, sector_bytes, page)
     yield "littlefs files of 4096, pages of 512", _files(part, 4096, 512)
 

@@ -19,7 +19,7 @@ DEFAULTS = {
 }
 # A ring in files: few of them and rarely written, since FAT rewrites 4 KB of flash for each 512 bytes, its table too.
 # 32 of 4 KB; each holds one page (4,096 bytes less headers, times, length and CRC).
-FILES = {"ring_bytes": 131072, "sector_bytes": 4096, "page_bytes": 3868, "commit_ms": 600000}
+FILES = {"ring_bytes": 131072, "sector_bytes": 4096, "page_bytes": 3900, "commit_ms": 600000}
 
 
 def getenv(name):

@@ -37,7 +37,7 @@ DEFAULTS = {
     "stats_s": 0,
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
-FILES = {"sector_bytes": 16384, "page_bytes": 16156, "commit_ms": 300000}
+FILES = {"sector_bytes": 16384, "page_bytes": 16188, "commit_ms": 300000}
 
 
 def rtc_ms():

@@ -26,7 +26,7 @@ DEFAULTS = {
 # Where a ring in files differs. Each commit costs an erase, so a page waits, and it fills its file (1,024 bytes less
 # headers, times, length and CRC): whatever came behind it would have littlefs copy the file. A page is held in RAM
 # twice, a file takes a block of 4 KB, and littlefs finds room beside 64 files sooner than beside more (fileblocks.py).
-FILES = {"ring_bytes": 65536, "sector_bytes": 1024, "page_bytes": 796, "commit_ms": 300000}
+FILES = {"ring_bytes": 65536, "sector_bytes": 1024, "page_bytes": 828, "commit_ms": 300000}
 
 
 def getenv(name):
