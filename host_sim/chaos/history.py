@@ -18,6 +18,7 @@ DAY_S = 86_400.0
 _LONGEST = 0.15
 _EVENTS_A_DAY = (10, 120)
 _EVENTS_MIN = 5
+_FOLLOWS = 0.5  # of them come soon after the end of another
 # Crystals of boards (`clock.py` names the source), and where ticks may stand when the power comes.
 _DRIFT_PPM = 50.0
 _TICKS = (0, 0, (1 << 30) - 60_000, (1 << 30) - 3_600_000, (1 << 29) - 30_000)
@@ -82,8 +83,21 @@ def _events(setting: Setting, seconds: float, calm_s: float) -> list[Event]:
     # Short histories are dense: much shall happen in them.
     count = max(_EVENTS_MIN, int(a_day * max(seconds / DAY_S, (seconds / DAY_S) ** 0.5)))
     latest_s = seconds - calm_s
-    events = [draw_event(setting, latest_s) for _ in range(count)]
+    events: list[Event] = []
+    for _ in range(count):
+        event = draw_event(setting, latest_s)
+        if events and setting.rng.random() < _FOLLOWS:
+            event = _soon_after(events[-1], event, setting.rng, latest_s)
+        events.append(event)
     return sorted((_ended(event, latest_s) for event in events), key=lambda event: event.at_s or 0.0)
+
+
+def _soon_after(before: Event, event: Event, rng: random.Random, latest_s: float) -> Event:
+    """When the fault before has just ended is when most is under way."""
+    if before.at_s is None or event.at_s is None:
+        return event
+    at_s = before.at_s + (before.settings.get("for") or 0.0) + 10 ** rng.uniform(-1.5, 1.5)
+    return replace(event, at_s=round(at_s, 3)) if at_s < latest_s else event
 
 
 def _ended(event: Event, latest_s: float) -> Event:

@@ -110,7 +110,8 @@ def _frame(s: Setting) -> Settings:
 
 def _transport(s: Setting) -> Settings:
     action = s.rng.choice(("reset", "reset_after", "stall", "black_hole", "refuse", "half_close"))
-    return {"action": action, "bytes": s.rng.randrange(1, 2000), "for": s.short_s()}
+    # Few bytes break a handshake or a frame, many the delivery of a backlog.
+    return {"action": action, "bytes": int(10 ** s.rng.uniform(0, 4.7)), "for": s.short_s()}
 
 
 def _tls(s: Setting) -> Settings:
