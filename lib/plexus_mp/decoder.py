@@ -70,7 +70,6 @@ class Decoder:
         self._kinds = bytearray(_SHAPE_MAX)
         self._single = array("f", (0,))
         self._series = {}  # also those of other sectors, which may be told again
-        self._lost = _Series(0, b"", 0)
         self._sector = 0
         self._digits = _Digits()
         self._time = bytearray(b',"timestamp":' + bytes(13 + 24))
@@ -208,14 +207,14 @@ class Decoder:
             if n < _SHAPE_MAX:
                 self._n = n + 1
             now = self._series.get(number)
-            if now is None or now.sector != self._sector:  # its definition was lost, twice
-                now = self._lost
+            if now is None:
+                now = _Series(0, b"", 0)
             self._now = now
             self._kind = kind
             self._take_value(now, kind)
             if self._ends and not self._left:
                 self._left = -1
-            if now is not self._lost:
+            if now.sector == self._sector:  # else its definition was lost, twice
                 self.more = True
                 return
         self.more = False
