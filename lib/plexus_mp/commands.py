@@ -179,8 +179,8 @@ class Commands(Runner):
         attempt = message.get("attempt")
         attempt = attempt if type(attempt) is int and attempt > 0 else 1
         run = Run(self, run_id, name, params, attempt, ttl_ms, declared)
-        self._live.append(run)
         self._due.append(run)
+        self._live.append(run)
         self._news.append((run_id, ACKNOWLEDGED, b"", b""))
 
     def _is_new(self, run_id):
@@ -223,8 +223,8 @@ class Commands(Runner):
         if why:
             return self._tell_legacy(run_id, name, "error", b',"error":' + dumps(why))
         run = Run(self, run_id, name, params if isinstance(params, dict) else {}, 0, None, declared)
-        self._live.append(run)
         self._due.append(run)
+        self._live.append(run)
 
     def _take_ack(self, run_id, seq):
         if type(seq) is not int:

@@ -48,6 +48,8 @@ class Run:
         self._since = ticks_ms()
         self._told = None  # ticks of the last progress
         self._declared = declared
+        self._task = None  # of an `async` handler
+        self._begun = False
 
     @property
     def time_remaining(self):
@@ -113,22 +115,39 @@ class Runner:
         """Run the handler that waits longest. The timer leaves it to a program that calls by itself."""
         if not by_timer:
             self._attended = ticks_ms()
-        if not self._due or not self._guard.take(False, 1):
+        if not self._due:
             return
+        call = self._recorder.enter()
         try:
-            if by_timer:
-                attended = self._attended
-                if attended is not None and 0 <= ticks_diff(ticks_ms(), attended) < _UNATTENDED_MS:
-                    return
-                if self._recorder.apart(int) is None:  # in the midst of a send()
-                    return
-            run = self._due.pop(0)
+            try:
+                if self._guard.take(False, call) and self._may_run(by_timer):  # not within a handler
+                    self._run(self._due[0])
+            finally:
+                self._guard.drop(call)
+        finally:  # Ctrl-C may strike in the midst of the other one
+            self._guard.drop(call)
+
+    def _run(self, run):
+        try:
             self._start(run)
         finally:
-            self._guard.drop(1)
+            if run._task is None:
+                self._end(run, Cancelled("interrupted"), None)  # by Ctrl-C, if it has not ended
+            self._due.remove(run)
+
+    def _may_run(self, by_timer):
+        if by_timer and self._attended is not None:
+            if 0 <= ticks_diff(ticks_ms(), self._attended) < _UNATTENDED_MS:
+                return False
+        return not by_timer or self._recorder.apart(int) is not None  # not in the midst of a send()
 
     def _start(self, run):
+        if run._begun:  # Ctrl-C struck when it had ended
+            return
+        run._begun = True
         manifest, handler, declared = run._declared
+        if run not in self._live:  # Ctrl-C struck when it came
+            self._live.append(run)
         if declared is None:
             return self._call(run, handler, (run.command, run.params), {})
         if run.time_remaining == 0:
