@@ -257,3 +257,42 @@ def test_async_handlers(vm, tmp_path, loop):
         rows = sorted((row.timestamp_ms, row.metric) for row in outcome.rows())
         names = [name for _, name in rows]
         assert "n" in names[names.index("begins") : names.index("ends")]
+
+
+BLOCKING = """
+import machine, time
+from plexus_mp import Plexus
+px = Plexus(source_id="rig-01")
+n = 0
+
+def on_timer(timer):
+    global n
+    px.send("n", n)
+    n += 1
+
+@px.command("slow", idempotent=True)
+def slow(run):
+    time.sleep(15)
+
+machine.Timer(2).init(period=500, mode=machine.Timer.PERIODIC, callback=on_timer)
+while True:
+    px.sleep(1)
+"""
+
+
+def test_a_handler_that_blocks_holds_up_no_reading(vm, tmp_path):
+    """Those of a timer are taken, and arrive, while it is at work."""
+    stored = []
+
+    async def ask(world, placement):
+        run = await started(world, "slow")
+        while run.state != "running":
+            await asyncio.sleep(0.1)
+        for _ in range(2):
+            await asyncio.sleep(6)
+            stored.append(len(list(world.store.rows())))
+        assert run.state == "running"
+
+    outcome = simulate(program(tmp_path, BLOCKING), vm, 40, ask)
+    assert stored[1] - stored[0] >= 10
+    assert outcome.verdict.clean and outcome.values("n")[:40] == list(range(40))
