@@ -7,21 +7,7 @@ import json
 
 from .ports import const, forget
 from .runbook import Runbook, key_of
-from .runs import (
-    ACKNOWLEDGED,
-    BAD_PARAMS,
-    BUSY,
-    CODES,
-    DUPLICATE,
-    EXPIRED,
-    FAILED,
-    RUNNING,
-    TEXT_MAX,
-    UNKNOWN_COMMAND,
-    Run,
-    Runner,
-    dumps,
-)
+from .runs import CODES, Run, Runner, dumps
 from .session import TEXT
 
 # Runs that wait or are at work, statuses that wait for an acknowledgement, and their bytes.
@@ -30,6 +16,16 @@ _HELD_MAX = const(256)
 _HELD_BYTES = const(8192)
 _FRAME_MAX = const(65536)
 _TTL_MAX_MS = const(3_600_000)
+# As in runs.py; a name that begins with an underscore takes no memory.
+_TEXT_MAX = const(256)
+_ACKNOWLEDGED = const(1)
+_RUNNING = const(2)
+_FAILED = const(4)
+_UNKNOWN_COMMAND = const(0)
+_BAD_PARAMS = const(1)
+_EXPIRED = const(2)
+_BUSY = const(3)
+_DUPLICATE = const(4)
 _STATES = ("", "acknowledged", "running", "succeeded")
 
 
@@ -150,7 +146,7 @@ class Commands(Runner):
             self.ignored += 1
             return
         if self._is_new(run_id):
-            self._fail(run_id, BAD_PARAMS, "a run of more than %d bytes" % len(ws.kept))
+            self._fail(run_id, _BAD_PARAMS, "a run of more than %d bytes" % len(ws.kept))
 
     def _take_run(self, message):
         run_id = message.get("run_id")
@@ -159,33 +155,33 @@ class Commands(Runner):
         name = message.get("command")
         declared = self._declared.get(name) if isinstance(name, str) else None
         if declared is None:
-            return self._fail(run_id, UNKNOWN_COMMAND, "unknown command: %s" % name)
+            return self._fail(run_id, _UNKNOWN_COMMAND, "unknown command: %s" % name)
         from .params import coerce
 
         try:
             params = coerce(declared[2], message.get("params"))
         except ValueError as e:
-            return self._fail(run_id, BAD_PARAMS, str(e))
+            return self._fail(run_id, _BAD_PARAMS, str(e))
         ttl_ms = message.get("ttl_ms")
         if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, (int, float)):
             ttl_ms = None
         elif ttl_ms <= 0:
-            return self._fail(run_id, EXPIRED, "expired before it arrived")
+            return self._fail(run_id, _EXPIRED, "expired before it arrived")
         else:
             ttl_ms = int(min(_TTL_MAX_MS, ttl_ms))
         why = self._why_busy(name, declared)
         if why:
-            return self._fail(run_id, BUSY, why)
+            return self._fail(run_id, _BUSY, why)
         attempt = message.get("attempt")
         attempt = attempt if type(attempt) is int and attempt > 0 else 1
         run = Run(self, run_id, name, params, attempt, ttl_ms, declared)
         self._due.append(run)
         self._live.append(run)
-        self._news.append((run_id, ACKNOWLEDGED, b"", b""))
+        self._news.append((run_id, _ACKNOWLEDGED, b"", b""))
 
     def _is_new(self, run_id):
         """Whether the run has to be looked at: one that was seen before is reported again."""
-        if not isinstance(run_id, str) or not 0 < len(run_id) <= TEXT_MAX:
+        if not isinstance(run_id, str) or not 0 < len(run_id) <= _TEXT_MAX:
             self.ignored += 1
             return False
         key = key_of(run_id)
@@ -200,10 +196,10 @@ class Commands(Runner):
             if entry[0] == run_id and entry[2] == state:
                 self._sent = min(self._sent, i)
                 return False
-        if state == RUNNING and not [run for run in self._live if run.id == run_id]:
-            self._fail(run_id, DUPLICATE, "it began before a reboot, and how it ended is not known")
+        if state == _RUNNING and not [run for run in self._live if run.id == run_id]:
+            self._fail(run_id, _DUPLICATE, "it began before a reboot, and how it ended is not known")
         elif state:
-            code = ',"error_code":"%s"' % CODES[state - FAILED] if state >= FAILED else ""
+            code = ',"error_code":"%s"' % CODES[state - _FAILED] if state >= _FAILED else ""
             self._news.append((run_id, state, code.encode(), b""))
         return False
 
@@ -214,7 +210,7 @@ class Commands(Runner):
 
     def _take_legacy(self, message):
         run_id, name, params = message.get("id"), message.get("command"), message.get("params")
-        if not isinstance(name, str) or not isinstance(run_id, str) or len(run_id) > TEXT_MAX:
+        if not isinstance(name, str) or not isinstance(run_id, str) or len(run_id) > _TEXT_MAX:
             self.ignored += 1
             return
         self._tell_legacy(run_id, name, "ack", b"")
@@ -297,7 +293,7 @@ class Commands(Runner):
 
 
 def _state(state):
-    return "failed" if state >= FAILED else _STATES[state]
+    return "failed" if state >= _FAILED else _STATES[state]
 
 
 def _check_handler(name, handler):
