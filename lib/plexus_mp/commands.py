@@ -47,7 +47,6 @@ class Commands(Runner):
         self._sync = []  # texts to be sent first
         self.permitted = True
         self.ignored = self.repeated = self.dropped = 0
-        session.listening = True
         # A run takes as much to receive as a frame to send.
         session.ws.room = min(session.room, _FRAME_MAX)
         session.commands = self
@@ -78,12 +77,14 @@ class Commands(Runner):
             raise ValueError("command %s: device_auth is %d bytes with it, frame_bytes leave %d" % told)
         self._declared[name] = found, handler, found["params"]
         self._session.hello = hello
+        self._session.listening = True
 
     def declare_legacy(self, name, handler, concurrency):
         _check_handler(name, handler)
         if concurrency not in ("accept", "reject"):
             raise ValueError("command %s: concurrency must be accept or reject, not %r" % (name, concurrency))
         self._legacy[name] = {"concurrency": concurrency}, handler, None
+        self._session.listening = True
 
     # what the session tells
 

@@ -29,8 +29,8 @@ _UP = const(3)
 class Session:
     """Delivers `outbox` over `ws`.
 
-    `hello` is the JSON of `device_auth`, taken anew by each conversation, `beat` that of a heartbeat. `link` is told
-    what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
+    `hello` is the JSON of `device_auth`, and when it changes the conversation begins anew; `beat` that of a heartbeat.
+    `link` is told what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
     a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing is acknowledged,
     where what was handed to the socket counts as stored. `commands` and `video`, None until they are used,
     have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
@@ -89,6 +89,7 @@ class Session:
             return True
         if self._state == _OPENING:
             if ws.ready:
+                self._told = self.hello
                 self.put(TEXT, self.hello)
                 self._asked = self._since = ticks_ms()
                 self._state = _AUTHENTICATING
@@ -143,6 +144,8 @@ class Session:
         if not self._link.synced:
             self._refuse("no time from the gateway")
         outbox = self._outbox
+        if self._told is not self.hello:
+            return not outbox.handed and self._restart()
         if outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame():
             if outbox.source != outbox.own_source:
                 self._refuse("readings of another source go by HTTP")
@@ -165,12 +168,15 @@ class Session:
             self._unasked = 0
             if self._link.stale:
                 self._link.resyncs += 1
-                self.close()
-                self.start()
-                return True
+                return self._restart()
         if beat:
             self.put(TEXT, self._beat)
         return False
+
+    def _restart(self):
+        self.close()
+        self.start()
+        return True
 
     def _release(self):
         """Let go of what was acknowledged, as far as no `send()` is under way."""
