@@ -30,10 +30,10 @@ class Session:
     """Delivers `outbox` over `ws`.
 
     `hello` is the JSON of `device_auth`, and when it changes the conversation begins anew; `beat` that of a heartbeat.
-    `link` is told what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
-    a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing is acknowledged,
-    where what was handed to the socket counts as stored. `commands` and `video`, None until they are used,
-    have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
+    `link` is told what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other
+    way. `listening`: a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing
+    is acknowledged, where what was handed to the socket counts as stored. `commands` and `video`, None until they are
+    used, have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
     """
 
     def __init__(self, ws, outbox, link, hello, beat):

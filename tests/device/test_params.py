@@ -86,8 +86,7 @@ def test_declarations_that_cannot_be():
             lambda: talk.commands.declare_legacy("x", len, "queue"),
         ):
             gen.raises(ValueError, declare)
-        talk.connect()
-        assert "commands" not in talk.hello
+        assert b"commands" not in talk.session.hello and not talk.session.listening
 
 
 def test_declared_later_it_is_told_in_a_new_conversation():
