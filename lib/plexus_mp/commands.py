@@ -16,6 +16,8 @@ _HELD_MAX = const(256)
 _HELD_BYTES = const(8192)
 _FRAME_MAX = const(65536)
 _TTL_MAX_MS = const(3_600_000)
+# Bytes of a status, its run id, result and texts apart.
+_STATUS_MAX = const(160)
 # As in runs.py; a name that begins with an underscore takes no memory.
 _TEXT_MAX = const(256)
 _ACKNOWLEDGED = const(1)
@@ -26,6 +28,7 @@ _BAD_PARAMS = const(1)
 _EXPIRED = const(2)
 _BUSY = const(3)
 _DUPLICATE = const(4)
+_SYNC = b'{"type":"command_sync","runs":['
 _STATES = ("", "acknowledged", "running", "succeeded")
 
 
@@ -95,22 +98,24 @@ class Commands(Runner):
         self._sent = 0
         self._sync = []
         if self._declared and message.get("protocol"):
-            known = []
-            size = 64
-            for run_id in [run.id for run in self._live if run.attempt] + [entry[0] for entry in self._out]:
-                if [each for each in known if each["run_id"] == run_id]:
-                    continue
-                at = self._book.find(key_of(run_id))
-                state, seq = self._book.get(at) if at >= 0 else (0, 0)
-                if not state:
-                    continue
-                size += len(run_id.encode()) * 2 + 64
-                if size > self._session.room and known:
-                    self._sync.append(dumps({"type": "command_sync", "runs": known}))
-                    known = []
-                    size = 64
-                known.append({"run_id": run_id, "state": _state(state), "seq": seq})
-            self._sync.append(dumps({"type": "command_sync", "runs": known}))
+            self._list_runs()
+
+    def _list_runs(self):
+        """What is known of runs that are not over, or not acknowledged, in as many frames as it takes."""
+        seen = []
+        found = b""
+        for run_id in [run.id for run in self._live if run.attempt] + [entry[0] for entry in self._out]:
+            at = self._book.find(key_of(run_id))
+            state, seq = self._book.get(at) if at >= 0 else (0, 0)
+            if not state or run_id in seen:
+                continue
+            seen.append(run_id)
+            told = dumps({"run_id": run_id, "state": _state(state), "seq": seq})
+            if found and len(found) + len(told) + len(_SYNC) + 3 > self._session.room:
+                self._sync.append(_SYNC + found + b"]}")
+                found = b""
+            found += (b"," if found else b"") + told
+        self._sync.append(_SYNC + found + b"]}")
 
     def refuse(self, code, why):
         """Whether the gateway's error is about the commands; the conversation goes on without them."""
@@ -182,7 +187,8 @@ class Commands(Runner):
 
     def _is_new(self, run_id):
         """Whether the run has to be looked at: one that was seen before is reported again."""
-        if not isinstance(run_id, str) or not 0 < len(run_id) <= _TEXT_MAX:
+        good = isinstance(run_id, str) and 0 < len(run_id) <= _TEXT_MAX
+        if not good or len(dumps(run_id)) > self._session.room - _STATUS_MAX:
             self.ignored += 1
             return False
         key = key_of(run_id)
@@ -253,6 +259,9 @@ class Commands(Runner):
             head = '{"type":"command_status","run_id":%s,"seq":%d,"state":"%s"'
             head %= json.dumps(run_id), seq, _state(state) if state else "progress"
             must = head.encode() + must
+        if len(must) >= self._session.room:  # of the older protocol, with an id nearly as long as a frame
+            self.dropped += 1
+            return
         if len(must) + len(may) >= min(self._session.room, _FRAME_MAX):
             told = ',"message":"%d bytes left out: frame_bytes"' % len(may)
             may = told.encode() if run_id is not None else b""

@@ -82,7 +82,7 @@ def _specs(about, params):
 def _spec(about, name, spec):
     if not isinstance(spec, dict):
         raise ValueError("%smust be a dict, not %s" % (about, type(spec).__name__))
-    kind = spec.get("type")
+    kind = spec.get("type", "")
     _one_of(about + "type", kind, sorted(_KEYWORDS))
     allowed = _COMMON + _KEYWORDS[kind]
     for key, value in spec.items():
@@ -122,7 +122,7 @@ def _check_limits(about, spec):
 def _check_default(about, name, spec):
     """A default is already of its type: "8" for an integer is a slip."""
     default = spec["default"]
-    kinds = {"string": str, "boolean": bool, "integer": int, "number": (int, float)}
+    kinds: dict = {"string": str, "boolean": bool, "integer": int, "number": (int, float)}
     wrong = isinstance(default, bool) and spec["type"] != "boolean"
     if wrong or not isinstance(default, kinds[spec["type"]]):
         raise ValueError("%sdefault must be a %s, not %r" % (about, spec["type"], default))
