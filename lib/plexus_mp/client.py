@@ -258,7 +258,7 @@ class Plexus:
         `expires_in` seconds and `concurrency` as for plexus-python; docs/commands.md.
 
         The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
-        limit. What is declared is told to the gateway at the next connection: declare before the first reading.
+        limit. What is declared while there is a connection makes a new one, to tell the gateway.
         """
         return self._commanded().decorator(name, declaration)
 

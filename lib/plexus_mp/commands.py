@@ -7,21 +7,7 @@ import json
 
 from .ports import const, forget
 from .runbook import Runbook, key_of
-from .runner import (
-    ACKNOWLEDGED,
-    BAD_PARAMS,
-    BUSY,
-    CODES,
-    DUPLICATE,
-    EXPIRED,
-    FAILED,
-    RUNNING,
-    TEXT_MAX,
-    UNKNOWN_COMMAND,
-    Run,
-    Runner,
-    dumps,
-)
+from .runner import CODES, Run, Runner, dumps
 from .session import TEXT
 
 # Runs that wait or are at work, statuses that wait for an acknowledgement, and their bytes.
@@ -30,6 +16,19 @@ _HELD_MAX = const(256)
 _HELD_BYTES = const(8192)
 _FRAME_MAX = const(65536)
 _TTL_MAX_MS = const(3_600_000)
+# Bytes of a status, its run id, result and texts apart.
+_STATUS_MAX = const(160)
+# As in runs.py; a name that begins with an underscore takes no memory.
+_TEXT_MAX = const(256)
+_ACKNOWLEDGED = const(1)
+_RUNNING = const(2)
+_FAILED = const(4)
+_UNKNOWN_COMMAND = const(0)
+_BAD_PARAMS = const(1)
+_EXPIRED = const(2)
+_BUSY = const(3)
+_DUPLICATE = const(4)
+_SYNC = b'{"type":"command_sync","runs":['
 _STATES = ("", "acknowledged", "running", "succeeded")
 
 
@@ -51,7 +50,6 @@ class Commands(Runner):
         self._sync = []  # texts to be sent first
         self.permitted = True
         self.ignored = self.repeated = self.dropped = 0
-        session.listening = True
         # A run takes as much to receive as a frame to send.
         session.ws.room = min(session.room, _FRAME_MAX)
         session.commands = self
@@ -82,12 +80,14 @@ class Commands(Runner):
             raise ValueError("command %s: device_auth is %d bytes with it, frame_bytes leave %d" % told)
         self._declared[name] = found, handler, found["params"]
         self._session.hello = hello
+        self._session.listening = True
 
     def declare_legacy(self, name, handler, concurrency):
         _check_handler(name, handler)
         if concurrency not in ("accept", "reject"):
             raise ValueError("command %s: concurrency must be accept or reject, not %r" % (name, concurrency))
         self._legacy[name] = {"concurrency": concurrency}, handler, None
+        self._session.listening = True
 
     # what the session tells
 
@@ -98,22 +98,24 @@ class Commands(Runner):
         self._sent = 0
         self._sync = []
         if self._declared and message.get("protocol"):
-            known = []
-            size = 64
-            for run_id in [run.id for run in self._live if run.attempt] + [entry[0] for entry in self._out]:
-                if [each for each in known if each["run_id"] == run_id]:
-                    continue
-                at = self._book.find(key_of(run_id))
-                state, seq = self._book.get(at) if at >= 0 else (0, 0)
-                if not state:
-                    continue
-                size += len(run_id.encode()) * 2 + 64
-                if size > self._session.room and known:
-                    self._sync.append(dumps({"type": "command_sync", "runs": known}))
-                    known = []
-                    size = 64
-                known.append({"run_id": run_id, "state": _state(state), "seq": seq})
-            self._sync.append(dumps({"type": "command_sync", "runs": known}))
+            self._list_runs()
+
+    def _list_runs(self):
+        """What is known of runs that are not over, or not acknowledged, in as many frames as it takes."""
+        seen = []
+        found = b""
+        for run_id in [run.id for run in self._live if run.attempt] + [entry[0] for entry in self._out]:
+            at = self._book.find(key_of(run_id))
+            state, seq = self._book.get(at) if at >= 0 else (0, 0)
+            if not state or run_id in seen:
+                continue
+            seen.append(run_id)
+            told = dumps({"run_id": run_id, "state": _state(state), "seq": seq})
+            if found and len(found) + len(told) + len(_SYNC) + 3 > self._session.room:
+                self._sync.append(_SYNC + found + b"]}")
+                found = b""
+            found += (b"," if found else b"") + told
+        self._sync.append(_SYNC + found + b"]}")
 
     def refuse(self, code, why):
         """Whether the gateway's error is about the commands; the conversation goes on without them."""
@@ -150,7 +152,7 @@ class Commands(Runner):
             self.ignored += 1
             return
         if self._is_new(run_id):
-            self._fail(run_id, BAD_PARAMS, "a run of more than %d bytes" % len(ws.kept))
+            self._fail(run_id, _BAD_PARAMS, "a run of more than %d bytes" % len(ws.kept))
 
     def _take_run(self, message):
         run_id = message.get("run_id")
@@ -159,33 +161,34 @@ class Commands(Runner):
         name = message.get("command")
         declared = self._declared.get(name) if isinstance(name, str) else None
         if declared is None:
-            return self._fail(run_id, UNKNOWN_COMMAND, "unknown command: %s" % name)
+            return self._fail(run_id, _UNKNOWN_COMMAND, "unknown command: %s" % name)
         from .params import coerce
 
         try:
             params = coerce(declared[2], message.get("params"))
         except ValueError as e:
-            return self._fail(run_id, BAD_PARAMS, str(e))
+            return self._fail(run_id, _BAD_PARAMS, str(e))
         ttl_ms = message.get("ttl_ms")
         if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, (int, float)):
             ttl_ms = None
         elif ttl_ms <= 0:
-            return self._fail(run_id, EXPIRED, "expired before it arrived")
+            return self._fail(run_id, _EXPIRED, "expired before it arrived")
         else:
             ttl_ms = int(min(_TTL_MAX_MS, ttl_ms))
         why = self._why_busy(name, declared)
         if why:
-            return self._fail(run_id, BUSY, why)
+            return self._fail(run_id, _BUSY, why)
         attempt = message.get("attempt")
         attempt = attempt if type(attempt) is int and attempt > 0 else 1
         run = Run(self, run_id, name, params, attempt, ttl_ms, declared)
-        self._live.append(run)
         self._due.append(run)
-        self._news.append((run_id, ACKNOWLEDGED, b"", b""))
+        self._live.append(run)
+        self._news.append((run_id, _ACKNOWLEDGED, b"", b""))
 
     def _is_new(self, run_id):
         """Whether the run has to be looked at: one that was seen before is reported again."""
-        if not isinstance(run_id, str) or not 0 < len(run_id) <= TEXT_MAX:
+        good = isinstance(run_id, str) and 0 < len(run_id) <= _TEXT_MAX
+        if not good or len(dumps(run_id)) > self._session.room - _STATUS_MAX:
             self.ignored += 1
             return False
         key = key_of(run_id)
@@ -200,10 +203,10 @@ class Commands(Runner):
             if entry[0] == run_id and entry[2] == state:
                 self._sent = min(self._sent, i)
                 return False
-        if state == RUNNING and not [run for run in self._live if run.id == run_id]:
-            self._fail(run_id, DUPLICATE, "it began before a reboot, and how it ended is not known")
+        if state == _RUNNING and not [run for run in self._live if run.id == run_id]:
+            self._fail(run_id, _DUPLICATE, "it began before a reboot, and how it ended is not known")
         elif state:
-            code = ',"error_code":"%s"' % CODES[state - FAILED] if state >= FAILED else ""
+            code = ',"error_code":"%s"' % CODES[state - _FAILED] if state >= _FAILED else ""
             self._news.append((run_id, state, code.encode(), b""))
         return False
 
@@ -214,7 +217,7 @@ class Commands(Runner):
 
     def _take_legacy(self, message):
         run_id, name, params = message.get("id"), message.get("command"), message.get("params")
-        if not isinstance(name, str) or not isinstance(run_id, str) or len(run_id) > TEXT_MAX:
+        if not isinstance(name, str) or not isinstance(run_id, str) or len(run_id) > _TEXT_MAX:
             self.ignored += 1
             return
         self._tell_legacy(run_id, name, "ack", b"")
@@ -223,8 +226,8 @@ class Commands(Runner):
         if why:
             return self._tell_legacy(run_id, name, "error", b',"error":' + dumps(why))
         run = Run(self, run_id, name, params if isinstance(params, dict) else {}, 0, None, declared)
-        self._live.append(run)
         self._due.append(run)
+        self._live.append(run)
 
     def _take_ack(self, run_id, seq):
         if type(seq) is not int:
@@ -256,6 +259,9 @@ class Commands(Runner):
             head = '{"type":"command_status","run_id":%s,"seq":%d,"state":"%s"'
             head %= json.dumps(run_id), seq, _state(state) if state else "progress"
             must = head.encode() + must
+        if len(must) >= self._session.room:  # of the older protocol, with an id nearly as long as a frame
+            self.dropped += 1
+            return
         if len(must) + len(may) >= min(self._session.room, _FRAME_MAX):
             told = ',"message":"%d bytes left out: frame_bytes"' % len(may)
             may = told.encode() if run_id is not None else b""
@@ -297,7 +303,7 @@ class Commands(Runner):
 
 
 def _state(state):
-    return "failed" if state >= FAILED else _STATES[state]
+    return "failed" if state >= _FAILED else _STATES[state]
 
 
 def _check_handler(name, handler):

@@ -6,21 +6,16 @@ import sys
 from .ports import Guard, const, ticks_diff, ticks_ms
 from .runbook import key_of
 
-TEXT_MAX = const(256)  # of an id, an error or a message
-NEWS_MAX = const(32)
+_TEXT_MAX = const(256)  # of an id, an error or a message
+_NEWS_MAX = const(32)
 _PROGRESS_MS = const(1000)
 _UNATTENDED_MS = const(1000)
 
-# States as they are remembered; to FAILED the reason is added.
-ACKNOWLEDGED = const(1)
-RUNNING = const(2)
-SUCCEEDED = const(3)
-FAILED = const(4)
-UNKNOWN_COMMAND = const(0)
-BAD_PARAMS = const(1)
-EXPIRED = const(2)
-BUSY = const(3)
-DUPLICATE = const(4)
+# States as they are remembered; to _FAILED the reason is added, which CODES has at that number.
+_RUNNING = const(2)
+_SUCCEEDED = const(3)
+_FAILED = const(4)
+_EXPIRED = const(2)
 _HANDLER_ERROR = const(5)
 _CANCELLED = const(6)
 CODES = (
@@ -48,6 +43,8 @@ class Run:
         self._since = ticks_ms()
         self._told = None  # ticks of the last progress
         self._declared = declared
+        self._task = None  # of an `async` handler
+        self._begun = False
 
     @property
     def time_remaining(self):
@@ -96,16 +93,16 @@ class Runner:
 
     def _fail(self, run_id, code, why):
         must = (',"error_code":"%s"' % CODES[code]).encode()
-        self._news.append((run_id, FAILED + code, must, b',"error_message":' + dumps(why[:TEXT_MAX])))
+        self._news.append((run_id, _FAILED + code, must, b',"error_message":' + dumps(why[:_TEXT_MAX])))
 
     def _tell_legacy(self, run_id, name, event, more):
-        head = {"type": "command_result", "id": run_id, "command": name[:TEXT_MAX], "event": event}
+        head = {"type": "command_result", "id": run_id, "command": name[:_TEXT_MAX], "event": event}
         self._news.append((None, 0, dumps(head)[:-1], more))
 
     def tell_progress(self, run, percent, message):
         # It is worth nothing later, and must not fill the memory while nobody takes it.
-        if self._session.up and len(self._news) < NEWS_MAX:
-            more = b',"message":' + dumps(str(message)[:TEXT_MAX]) if message else b""
+        if self._session.up and len(self._news) < _NEWS_MAX:
+            more = b',"message":' + dumps(str(message)[:_TEXT_MAX]) if message else b""
             self._news.append((run.id, 0, b',"progress":' + dumps(percent), more))
         self._tick()
 
@@ -113,37 +110,54 @@ class Runner:
         """Run the handler that waits longest. The timer leaves it to a program that calls by itself."""
         if not by_timer:
             self._attended = ticks_ms()
-        if not self._due or not self._guard.take(False, 1):
+        if not self._due:
             return
+        call = self._recorder.enter()
         try:
-            if by_timer:
-                attended = self._attended
-                if attended is not None and 0 <= ticks_diff(ticks_ms(), attended) < _UNATTENDED_MS:
-                    return
-                if self._recorder.apart(int) is None:  # in the midst of a send()
-                    return
-            run = self._due.pop(0)
+            try:
+                if self._guard.take(False, call) and self._may_run(by_timer):  # not within a handler
+                    self._run(self._due[0])
+            finally:
+                self._guard.drop(call)
+        finally:  # Ctrl-C may strike in the midst of the other one
+            self._guard.drop(call)
+
+    def _run(self, run):
+        try:
             self._start(run)
         finally:
-            self._guard.drop(1)
+            if run._task is None:
+                self._end(run, Cancelled("interrupted"), None)  # by Ctrl-C, if it has not ended
+            self._due.remove(run)
+
+    def _may_run(self, by_timer):
+        if by_timer and self._attended is not None:
+            if 0 <= ticks_diff(ticks_ms(), self._attended) < _UNATTENDED_MS:
+                return False
+        return not by_timer or self._recorder.apart(int) is not None  # not in the midst of a send()
 
     def _start(self, run):
+        if run._begun:  # Ctrl-C struck when it had ended
+            return
+        run._begun = True
         manifest, handler, declared = run._declared
+        if run not in self._live:  # Ctrl-C struck when it came
+            self._live.append(run)
         if declared is None:
             return self._call(run, handler, (run.command, run.params), {})
         if run.time_remaining == 0:
-            self._fail(run.id, EXPIRED, "expired before its handler was free")
+            self._fail(run.id, _EXPIRED, "expired before its handler was free")
             self._live.remove(run)
             return
         if not manifest["idempotent"]:
             try:
-                self._book.write(key_of(run.id), RUNNING)
+                self._book.write(key_of(run.id), _RUNNING)
             except OSError as e:
                 self._fail(run.id, _HANDLER_ERROR, "not run, because it cannot be remembered: %r" % e)
                 self._live.remove(run)
                 return
-        self._news.append((run.id, RUNNING, b"", b""))
-        for _ in range(NEWS_MAX):  # said before the handler holds everything up
+        self._news.append((run.id, _RUNNING, b"", b""))
+        for _ in range(_NEWS_MAX):  # said before the handler holds everything up
             if not self._tick():
                 break
         self._call(run, handler, (run,), run.params)
@@ -181,21 +195,21 @@ class Runner:
         if run not in self._live:  # KeyboardInterrupt passes here twice
             return
         legacy = run._declared[2] is None
-        state = SUCCEEDED
+        state = _SUCCEEDED
         if error is not None:
             cancelled = isinstance(error, Cancelled)
-            state = FAILED + (_CANCELLED if cancelled else _HANDLER_ERROR)
+            state = _FAILED + (_CANCELLED if cancelled else _HANDLER_ERROR)
             why = str(error) if legacy or cancelled else "%s: %s" % (type(error).__name__, error)
             if not cancelled:
                 print("plexus: command %s: %s" % (run.command, why))
         if legacy:
             event = "result" if error is None else "error"
-            more = _result(result) if error is None else dumps(why[:TEXT_MAX])
+            more = _result(result) if error is None else dumps(why[:_TEXT_MAX])
             self._tell_legacy(run.id, run.command, event, (',"%s":' % event).encode() + more)
         elif error is None:
-            self._news.append((run.id, SUCCEEDED, b"", b',"result":' + _result(result)))
+            self._news.append((run.id, _SUCCEEDED, b"", b',"result":' + _result(result)))
         else:
-            self._fail(run.id, state - FAILED, why)
+            self._fail(run.id, state - _FAILED, why)
         self._live.remove(run)
         if not legacy and not run._declared[0]["idempotent"]:
             try:
@@ -226,7 +240,7 @@ def _result(value):
     try:
         check_json(value, 1)
     except Exception:  # which one does not matter: what was returned is told instead
-        value = {"value": repr(value)[:TEXT_MAX]}
+        value = {"value": repr(value)[:_TEXT_MAX]}
     return dumps(value)
 
 

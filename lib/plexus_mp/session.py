@@ -29,11 +29,11 @@ _UP = const(3)
 class Session:
     """Delivers `outbox` over `ws`.
 
-    `hello` is the JSON of `device_auth`, taken anew by each conversation, `beat` that of a heartbeat. `link` is told
-    what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other way. `listening`:
-    a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing is acknowledged,
-    where what was handed to the socket counts as stored. `commands` and `video`, None until they are used,
-    have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
+    `hello` is the JSON of `device_auth`, and when it changes the conversation begins anew; `beat` that of a heartbeat.
+    `link` is told what concerns it. `refused`: the gateway does not take this conversation; `barred`: nor any other
+    way. `listening`: a conversation is wanted although there is nothing to send. `trusting`: also one in which nothing
+    is acknowledged, where what was handed to the socket counts as stored. `commands` and `video`, None until they are
+    used, have a say when the socket is free; while `held`, in the midst of a picture, nobody else has.
     """
 
     def __init__(self, ws, outbox, link, hello, beat):
@@ -94,6 +94,7 @@ class Session:
             return True
         if self._state == _OPENING:
             if ws.ready:
+                self._told = self.hello
                 self.asked = self._since = ticks_ms()  # before: the answer is made later than that
                 self.put(TEXT, self.hello)
                 self._state = _AUTHENTICATING
@@ -148,6 +149,8 @@ class Session:
         if not self._link.synced:
             self._refuse("no time from the gateway")
         outbox = self._outbox
+        if self._told is not self.hello:
+            return not outbox.handed and self._restart()
         ready = outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame()
         if ready and outbox.call:
             if self._link.call():
@@ -176,12 +179,15 @@ class Session:
             self._unasked = 0
             if self._link.stale:
                 self._link.resyncs += 1
-                self.close()
-                self.start()
-                return True
+                return self._restart()
         if beat:
             self.put(TEXT, self._beat)
         return False
+
+    def _restart(self):
+        self.close()
+        self.start()
+        return True
 
     def _release(self):
         """Let go of what was acknowledged, as far as no `send()` is under way."""

@@ -87,7 +87,7 @@ class Talk:
 
     def connect(self):
         """Be let in; what is said then."""
-        self.run(6)
+        self.run(12)
         assert self.hello is not None, "it never came"
         self.say(dict(self.welcome, type="authenticated", server_time_ms=self.device.unix_ms()))
         return self.run()

@@ -86,8 +86,26 @@ def test_declarations_that_cannot_be():
             lambda: talk.commands.declare_legacy("x", len, "queue"),
         ):
             gen.raises(ValueError, declare)
+        assert b"commands" not in talk.session.hello and not talk.session.listening
+
+
+def test_declared_later_it_is_told_in_a_new_conversation():
+    """When what is on its way has been acknowledged."""
+    with talks.Talk() as talk:
+        talk.commands.declare("a", len)
         talk.connect()
-        assert "commands" not in talk.hello
+        talk.device.send("n", 1)
+        talk.device.recorder.upkeep(True)
+        [frame] = talk.run()
+        talk.commands.declare("b", len)
+        talk.device.send("n", 2)
+        talk.device.recorder.upkeep(True)
+        assert talk.run() == [] and talk.session.up
+        talk.hello = None
+        talk.say({"type": "telemetry_ack", "seq": frame["seq"]})
+        talk.connect()
+        assert [each["name"] for each in talk.hello["commands"]] == ["a", "b"]
+        assert talk.link.failures == talk.link.reconnects == 0
 
 
 def test_declared_again_it_is_the_new_one():

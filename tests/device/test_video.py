@@ -31,6 +31,7 @@ class _Camera:
     def __enter__(self):
         for patch in self._patches:
             patch.__enter__()
+        self.talk.commands.declare("c", lambda run: None)
         self.talk.connect()
         return self
 
@@ -123,7 +124,6 @@ def test_too_big_is_dropped_and_no_jpeg_is_an_error():
 def test_readings_and_statuses_wait_for_its_end_and_are_not_lost():
     with _Camera() as camera:
         talk = camera.talk
-        talk.commands.declare("c", lambda run: None)
         camera.peer.write_bytes = 600
         assert camera.take(jpeg(4000))
         for _ in range(4):

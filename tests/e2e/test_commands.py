@@ -1,6 +1,7 @@
 """Commands on a simulated board, from the gateway to a handler and back, on both VMs."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -220,6 +221,7 @@ def test_a_key_that_may_not_receive_commands_costs_no_reading(vm, tmp_path):
 
 ASYNC = """
 import asyncio
+import sys
 from plexus_mp import Plexus
 px = Plexus(source_id="rig-01")
 order = []
@@ -257,3 +259,82 @@ def test_async_handlers(vm, tmp_path, loop):
         rows = sorted((row.timestamp_ms, row.metric) for row in outcome.rows())
         names = [name for _, name in rows]
         assert "n" in names[names.index("begins") : names.index("ends")]
+
+
+BLOCKING = """
+import machine, time
+from plexus_mp import Plexus
+px = Plexus(source_id="rig-01")
+n = 0
+
+def on_timer(timer):
+    global n
+    px.send("n", n)
+    n += 1
+
+@px.command("slow", idempotent=True)
+def slow(run):
+    time.sleep(15)
+
+machine.Timer(2).init(period=500, mode=machine.Timer.PERIODIC, callback=on_timer)
+while True:
+    px.sleep(1)
+"""
+
+
+def test_a_handler_that_blocks_holds_up_no_reading(vm, tmp_path):
+    """Those of a timer are taken, and arrive, while it is at work."""
+    stored = []
+
+    async def ask(world, placement):
+        run = await started(world, "slow")
+        while run.state != "running":
+            await asyncio.sleep(0.1)
+        for _ in range(2):
+            await asyncio.sleep(6)
+            stored.append(len(list(world.store.rows())))
+        assert run.state == "running"
+
+    outcome = simulate(program(tmp_path, BLOCKING), vm, 40, ask)
+    assert stored[1] - stored[0] >= 10
+    assert outcome.verdict.clean and outcome.values("n")[:40] == list(range(40))
+
+
+def test_with_the_short_names_of_a_board(tmp_path):
+    """What a user's handler and program name is not shortened."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import build_mpy
+
+    runs = []
+    source = (DEVICE % SLEEPS[1]).replace('return {"percent": percent}', USES)
+    firmware = program(tmp_path, source)
+    build_mpy.build(firmware / "lib" / "plexus_mp")
+
+    async def ask(world, placement):
+        for command, params in (("valve", {"percent": 3}), ("slow", {}), ("broken", {})):
+            runs.append(await over(await started(world, command, **params)))
+
+    outcome = simulate(firmware, "micropython", 40, ask)
+    assert runs[0].state == "succeeded", runs[0].reported
+    assert runs[0].reported["result"]["names"] == [
+        runs[0].run_id,
+        "valve",
+        {"percent": 3},
+        1,
+        True,
+        False,
+        True,
+        0,
+    ]
+    assert [run.state for run in runs] == ["succeeded", "succeeded", "failed"] and outcome.verdict.clean
+
+
+USES = """
+    commands = px.commands
+    names = [run.id, run.command, run.params, run.attempt, run.time_remaining > 1, run.cancel_requested]
+    names += [commands.permitted, commands.dropped + commands.repeated + commands.ignored]
+    run.progress(100, message="done")
+    px.send_video_frame(b"\\xff\\xd8\\xff\\xd9", "front", width=1, height=1)
+    video = px.video.busy, px.video.sent, px.video.dropped
+    return {"names": names, "video": video, "cancelled": repr(run.Cancelled)}
+"""
