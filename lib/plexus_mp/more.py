@@ -120,7 +120,7 @@ def suspend(px, ms, deliver_s=10):
     sleep.suspend(px, ms, deliver_s)
 
 
-_CALLS = {
+_CALLS: dict = {
     "batch": batch, "run": run, "session": session, "start_run": start_run, "end_run": end_run,
     "on_status": on_status, "send_stats": send_stats, "serve": serve, "sleep_ready": sleep_ready, "suspend": suspend,
 }  # fmt: skip
