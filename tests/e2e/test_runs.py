@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 
 import pytest
 
@@ -149,6 +150,35 @@ def test_a_gateway_without_sessions_refuses_them_once(vm, tmp_path):
     assert {row.metric: row.tags for row in outcome.rows()} == TAGS
     assert [run.status for run in windows(outcome, "run")] == ["completed", "aborted"]
     assert windows(outcome, "session") == [] and outcome.verdict.rejected == 2
+
+
+ALL_CALLS = """
+print(sorted(px.stats)[:2], px.sleep_ready() in (True, False))
+px.on_status(print)
+px.send_stats(0)
+with px.batch() as b:
+    b.send("batched", 1)
+px.end_run(px.start_run("halves"))
+px.serve().close()
+try:
+    px.nothing
+except AttributeError as e:
+    print(e)
+"""
+
+
+def test_calls_found_by_name_are_there_in_the_files_that_a_user_copies(tmp_path):
+    """Those have other names for what only the library uses."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import build_mpy
+
+    (tmp_path / "firmware").mkdir()
+    folder = program(tmp_path / "firmware", BENCH.replace("ARGUMENTS", "") + ALL_CALLS)
+    build_mpy.build(folder / "lib" / "plexus_mp")
+    outcome = simulate(folder, "micropython", 60, board_file=FLASH)
+    assert outcome.console == "['accepted', 'bytes'] True\nPlexus has no nothing\n"
+    assert [run.status for run in windows(outcome, "run")] == ["completed", "aborted", "completed"]
+    assert outcome.verdict.lost == outcome.verdict.duplicates == 0
 
 
 def test_times_of_runs_are_iso():
