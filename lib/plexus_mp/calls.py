@@ -20,7 +20,7 @@ _VENDOR_API = "https://app.plexus.company"
 _PATIENCE = const(3)
 _WAIT_MS = const(60_000)
 _WAIT_MAX_MS = const(3_600_000)
-_OPEN_MAX = const(8)  # runs whose number at the gateway is remembered
+_OPEN_MAX = const(8)  # runs that are remembered: their number at the gateway, and whether they begin later
 _UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
 
@@ -35,6 +35,8 @@ class Calls:
         self._http = None  # of the call under way
         self._registering = False  # it is one that makes the source known first
         self._tries = self._wait_ms = self._since = 0
+        self._turns = 0  # ends put behind their beginnings in a row
+        self._behind = []  # keys of beginnings that were put off
         self._put_offs = self._frames = 0  # calls put behind the readings since a frame of those was stored
         self._stuck = 0  # points left when nothing but such calls was
         self._runs = load().get("runs", {})  # number at the gateway, by the key that this board chose
@@ -47,6 +49,14 @@ class Calls:
         """The next frame is a call: make it, or let the readings pass. True when something was done."""
         if self._wait_ms and ticks_diff(ticks_ms(), self._since) < self._wait_ms:
             return self._put_off()
+        said = self._point()[1]
+        if said.get("status") and said["key"] in self._behind:
+            # Its beginning is behind it by now, and so must it be.
+            self._turns += 1
+            if self._turns <= self._outbox.unsettled:
+                return self._put_off(True)
+            self._behind.remove(said["key"])  # the ring has lost it
+        self._turns = 0
         self._link.drop_connections()
         if not self._outbox.next_frame() or not self._outbox.call:
             return False
@@ -60,20 +70,22 @@ class Calls:
         point = frame["points"][0]
         return point["metric"], point["value"], point["timestamp"], point.get("tags")
 
-    def _put_off(self):
-        """Let the readings behind pass, if there can be any."""
+    def _put_off(self, always=False):
+        """Let the readings behind pass, if there can be any, or what is behind in any case."""
         left = self._outbox.unsettled
         frames = self._link.frames - self._put_offs
         if frames != self._frames or (self._stuck and left > self._stuck):  # readings went, or came
             self._frames = self._link.frames
             self._put_offs = self._stuck = 0
-        if left < 2 or self._put_offs >= left:  # all that is left are calls
+        if not always and (left < 2 or self._put_offs >= left):  # all that is left are calls
             self._stuck = left
             return False
         kind, said, when_ms, tags = self._point()
         if not self._recorder.send(CALL, kind, said, tags, when_ms):
             return False
         self._recorder.upkeep(True)  # it must be safe before it leaves its place
+        if not said.get("status") and said["key"] not in self._behind and len(self._behind) < _OPEN_MAX:
+            self._behind.append(said["key"])
         self._put_offs += 1
         self._link.stored()
         return True
@@ -83,7 +95,7 @@ class Calls:
         self._said = said
         self._kind = kind
         if kind == "run":
-            method, path, body = self._run_request(said, iso(when_ms))
+            method, path, body = self._run_request(said, when_ms)
         else:
             method, path, body = self._session_request(said, iso(when_ms))
         if tags:  # a boot that never had the time
@@ -95,14 +107,14 @@ class Calls:
     def _source(self):
         return json.loads(self._outbox.source)
 
-    def _run_request(self, said, when):
+    def _run_request(self, said, when_ms):
         number = self._runs.get(said["key"])
         status = said.get("status")
         if status and number:
             return (
                 "PATCH",
                 "/api/runs/" + quote(number),
-                {"status": status, "ended_at": said.get("at") or when},
+                {"status": status, "ended_at": said.get("at") or iso(when_ms)},
             )
         body = {"name": said["name"], "source_id": said["source"] if "source" in said else self._source()}
         for name in ("tags", "pass_criteria"):
@@ -111,9 +123,10 @@ class Calls:
         body["metadata"] = dict(said.get("metadata") or {}, client_run_id=said["key"])
         if status:  # the answer to its beginning was lost with the power: the key tells which run it is
             body["status"] = status
-            body["ended_at"] = said.get("at") or when
+            body["started_at"] = iso(when_ms - said["ago"])
+            body["ended_at"] = said.get("at") or iso(when_ms)
         else:
-            body["started_at"] = said.get("at") or when
+            body["started_at"] = said.get("at") or iso(when_ms)
         return "POST", "/api/runs", body
 
     def _session_request(self, said, when):
@@ -196,6 +209,7 @@ class Calls:
             return self._ask(*self._request)
         if self._kind == "run":
             self._note(body)
+        self._settled()
         self._tries = self._wait_ms = 0
         self._link.stored()
 
@@ -225,8 +239,14 @@ class Calls:
     def _refused(self, why):
         """As it is it will never be taken: it is counted as rejected, and the next frame leaves it out."""
         self._link.last_error = why
+        self._settled()
         self._tries = self._wait_ms = 0
         self._outbox.quarantine(0)
+
+    def _settled(self):
+        key = self._said["key"]
+        if key in self._behind:
+            self._behind.remove(key)
 
     def _failed(self, why):
         """No answer, or none that says anything about the call."""

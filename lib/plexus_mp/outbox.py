@@ -43,8 +43,7 @@ class Outbox:
         # Places in the ring are (sector, offset of a commit, points before it in that commit, and in the sector, the
         # uptime of the last one if it is of this boot, else -1): one object, so that an exception leaves either the
         # old one or the new. Where the oldest frame begins, or a frame ends, which has its points there too:
-        ring = self._ring
-        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1, 0)
+        self.start_over()
         self._end = None  # where the frame in the buffer ends
         self._flight = []  # where each frame ends that was handed over and not yet released
         # Where the decoder stands, which must have seen all that comes before in the sector; 0: anywhere.
@@ -62,6 +61,11 @@ class Outbox:
     def json_max(source_json, frame_bytes):
         """Bytes of JSON that a frame has for points."""
         return frame_bytes - HEADROOM - len(_HEAD) - max(_TAIL_MAX, len(source_json) + 14)
+
+    def start_over(self):
+        """Begin with the oldest reading that the ring knows to be unsettled."""
+        ring = self._ring
+        self._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1, 0)
 
     @property
     def waiting(self):

@@ -7,7 +7,7 @@ calls has.
 
 from .errors import PlexusError
 from .points import CALL
-from .ports import random_bits
+from .ports import random_bits, ticks_ms
 
 NAME_MAX = 200  # characters; the gateway's own rule for runs
 _CRITERIA_MAX = 32
@@ -25,6 +25,7 @@ class Window:
         self._kind = kind
         self._said = said
         self._tags = None
+        self._began_ms = 0
 
     def __enter__(self):
         px = self._px
@@ -32,7 +33,7 @@ class Window:
         name = self._said["name"] if self._kind == "run" else self._said["key"]
         tags = dict(px._tags or ())
         tags[self._kind + "_id"] = name
-        _record(px, self._kind, self._said)
+        self._began_ms = _record(px, self._kind, self._said)
         px._tags = tags
         return _described(px, self._said)
 
@@ -40,7 +41,7 @@ class Window:
         px = self._px
         px._tags = self._tags
         try:
-            _end(px, self._kind, self._said, "completed" if kind is None else "aborted", None)
+            _end(px, self._kind, self._said, self._began_ms, "completed" if kind is None else "aborted", None)
         except (OSError, PlexusError):
             if kind is None:
                 raise
@@ -51,16 +52,23 @@ def _described(px, said):
     return {"id": said["key"], "name": said["name"], "source_id": px.source_id, "status": "active"}
 
 
+def _uptime_ms(px):
+    return px._recorder.clock.uptime_ms(ticks_ms())
+
+
 def _record(px, kind, said):
+    """The uptime at which it was recorded."""
     if px._closed:
         raise PlexusError("closed")
     if not px._recorder.send(CALL, kind, said, None, None):
         raise PlexusError("a %s cannot begin or end inside another send()" % kind)
     px._recorder.upkeep(True)
+    return _uptime_ms(px)
 
 
-def _end(px, kind, said, status, at):
-    ended = {"key": said["key"], "name": said["name"], "status": status}
+def _end(px, kind, said, began_ms, status, at):
+    """`ago`: should the gateway hear of the end first, it hears of the beginning with it."""
+    ended = {"key": said["key"], "name": said["name"], "status": status, "ago": _uptime_ms(px) - began_ms}
     if "source" in said:
         ended["source"] = said["source"]
     if at:
@@ -118,8 +126,7 @@ def session(px, session_id, name):
 
 def start_run(px, name, settings):
     said = _said(px, name, settings)
-    _record(px, "run", said)
-    _open[said["key"]] = said
+    _open[said["key"]] = (said, _record(px, "run", said))
     return _described(px, said)
 
 
@@ -127,9 +134,9 @@ def end_run(px, run, status, ended_at):
     key = run if isinstance(run, str) else run.get("id")
     if status not in _STATUSES:
         raise ValueError("status must be one of %s, not %r" % (" and ".join(_STATUSES), status))
-    said = _open.get(key)
-    if said is None:
+    if key not in _open:
         raise PlexusError("no run %r was begun by start_run() in this program" % (key,))
-    _end(px, "run", said, status, ended_at)
+    said, began_ms = _open[key]
+    _end(px, "run", said, began_ms, status, ended_at)
     _open.pop(key)
     return dict(_described(px, said), status=status)

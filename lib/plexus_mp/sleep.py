@@ -9,6 +9,7 @@ after it are of one boot. Where there is no RTC memory the page is committed, an
 import json
 from struct import pack, unpack_from
 
+from .crc import crc24
 from .decoder import Decoder
 from .errors import PlexusError
 from .points import Encoder
@@ -29,11 +30,13 @@ from .ring import PAYLOAD_AT
 _port = load_more()
 
 _MAGIC = b"PX\x01"
-_HEAD = "<HHH"  # bytes of the state, of the page, points in it
-_HEAD_BYTES = const(9)
-_FLOAT32 = const(0x20)  # kinds of points.py
-_DELTA = const(0x30)
-_FLOAT64 = const(0x40)
+_HEAD = "<HHH"  # bytes of the state, of the page, points in it; behind a CRC of all that follows
+_CRC_AT = const(3)
+_HEAD_AT = const(6)
+_HEAD_BYTES = const(12)
+_DIGITS = const(10)  # by which the state may grow when readings are dropped
+_FALSE = const(0x50)  # kinds of points.py
+_TEXT = const(0x70)
 MEMORY_MAX = const(2048)  # MICROPY_HW_RTC_USER_MEM_MAX of MicroPython's ESP32 port
 # The slow clock of an ESP32 is an RC oscillator: off by up to 5 % (Espressif's "RTC Timer" notes).
 _SLEEP_DRIFT = const(20)
@@ -55,7 +58,9 @@ _CLOCK = (
 
 def _parts(memory):
     """(state, page, points in it) of what `suspend` wrote."""
-    n, page, points = unpack_from(_HEAD, memory, 3)
+    if len(memory) < _HEAD_BYTES or bytes(memory[_CRC_AT:_HEAD_AT]) != _crc(memory, _HEAD_AT):
+        raise ValueError
+    n, page, points = unpack_from(_HEAD, memory, _HEAD_AT)
     at = _HEAD_BYTES + n
     return json.loads(memory[_HEAD_BYTES:at]), memory[at : at + page], points
 
@@ -94,8 +99,8 @@ def _put_away(px, ms):
     if rtc_memory() is None:
         recorder.upkeep(True)
         return
-    state = json.dumps(_state(px, px._link, recorder, ms), separators=(",", ":")).encode()
-    room = MEMORY_MAX - _HEAD_BYTES - len(state)
+    state = _state(px, px._link, recorder, ms)
+    room = MEMORY_MAX - _HEAD_BYTES - len(_text(state)) - _DIGITS
     if recorder.ring.volatile:
         page, points = recorder.apart(_pack, recorder, px._outbox, room) or (b"", 0)
     else:
@@ -103,7 +108,19 @@ def _put_away(px, ms):
         if len(page) > room:
             recorder.upkeep(True)
             page, points = b"", 0
-    rtc_memory(_MAGIC + pack(_HEAD, len(state), len(page), points) + state + page)
+    state[-1] = recorder.ring.dropped
+    text = _text(state)
+    kept = pack(_HEAD, len(text), len(page), points) + text + page
+    rtc_memory(_MAGIC + _crc(kept, 0) + kept)
+
+
+def _crc(buf, start):
+    crc = crc24(0, buf, start, len(buf))
+    return bytes((crc >> 16, crc >> 8 & 255, crc & 255))
+
+
+def _text(state):
+    return json.dumps(state, separators=(",", ":")).encode()
 
 
 def _pack(recorder, outbox, room):
@@ -169,13 +186,14 @@ def _names(series):
 
 
 def _value(decoder):
-    """As it was recorded: text of a float may have too few digits."""
+    """As it was recorded."""
     kind = decoder._kind
-    if kind == _FLOAT32 or kind == _DELTA:
-        return unpack_from("<f", decoder._now.bits, 0)[0]
-    if kind == _FLOAT64:
-        return unpack_from("<d", decoder._buf, decoder._value_at)[0]
-    return json.loads(bytes(decoder._value()))
+    if kind < _FALSE:
+        return decoder._number()
+    if kind != _TEXT:
+        return kind != _FALSE
+    at = decoder._value_at + 2
+    return json.loads(bytes(decoder._buf[at : at + unpack_from("<H", decoder._buf, at - 2)[0]]))
 
 
 def _page(recorder):
@@ -196,11 +214,10 @@ def _state(px, link, recorder, ms):
         left_ms = max(left_ms, min(ms << min(link._tries, 4), _WAIT_MAX_MS))
     ring = recorder.ring
     known = [getattr(clock, name) for name in _CLOCK] if clock.synced else []
-    segments = clock.segments if ring.volatile else []
     return [
         ring.boot, clock.uptime_ms(now), rtc_ms(), ms, left_ms, link._tries, px._outbox.sent_ms,
         ticks_diff(now, recorder._since), ring._erased, ring.settled_seq, ring.settled_off, ring.settled_points, known,
-        segments, ring.dropped,
+        clock.segments, ring.dropped,
     ]  # fmt: skip
 
 
@@ -209,26 +226,27 @@ def resume(recorder, outbox, link):
     memory = rtc_memory()
     try:
         state, page, points = _parts(memory)
-    except (ValueError, IndexError):
+    except ValueError:  # not what we wrote
         return 0
     rtc_memory(b"")  # it is used once
-    boot, up_ms, then_ms, ms, wait_ms, tries, sent_ms, age_ms, erased, seq, off, done, known = state[:13]
+    (
+        boot, up_ms, then_ms, ms, wait_ms, tries, sent_ms, age_ms, erased, seq, off, done, known, told, dropped,
+    ) = state  # fmt: skip
     slept_ms = rtc_ms() - then_ms
     if not ms * 3 // 4 <= slept_ms <= ms * 5 // 4 + 60_000:
         slept_ms = ms  # somebody set the RTC
     ring = recorder.ring
     if ring.volatile:
-        ring.dropped = state[14]
-        ring.times[boot] = [tuple(segment) for segment in state[13]]
+        ring.dropped = dropped
         outbox.sent_ms = sent_ms
-        _go_on(recorder, boot, up_ms + slept_ms, slept_ms, known)
-    elif ring.boot == boot + 1:
+        _go_on(recorder, boot, up_ms + slept_ms, slept_ms, known, told)
+    elif ring.boot <= boot + 1:  # less when nothing of it is in the ring yet
         ring._erased = erased
         if ring.write_once and (seq, off) != (ring.settled_seq, ring.settled_off):  # which has no marks
             ring.settle(seq, off, 0, 0, done)
-            outbox._start = (ring.settled_seq, ring.settled_off, 0, ring.settled_points, -1)
+            outbox.start_over()
         outbox.sent_ms = sent_ms
-        _go_on(recorder, boot, up_ms + slept_ms, slept_ms, known)
+        _go_on(recorder, boot, up_ms + slept_ms, slept_ms, known, told)
     if page:
         _take_page(recorder, page, points)
         recorder._since = ticks_add(ticks_ms(), -min(age_ms + slept_ms, recorder._commit_ms))
@@ -238,13 +256,18 @@ def resume(recorder, outbox, link):
     return link._wait_ms
 
 
-def _go_on(recorder, boot, up_ms, slept_ms, known):
+def _go_on(recorder, boot, up_ms, slept_ms, known, told):
     """This boot is the one before: its number, its uptime, and what it knew of the time."""
     ring, clock = recorder.ring, recorder.clock
     if boot != ring.boot:
         ring.times.pop(ring.boot)
+        ring.rtc.pop(ring.boot, None)
+    recorder._begun_ms = -1  # it began earlier
     ring.boot = recorder._encoder.boot = boot
     segments = ring.times.get(boot, [])
+    if not segments and told:  # nothing was committed since they were heard
+        segments = [tuple(segment) for segment in told]
+        ring.untold = not ring.volatile
     if known and segments:
         clock.segments[:] = segments
         for name, value in zip(_CLOCK, known):

@@ -105,7 +105,7 @@ def start(b, key="k1"):
 
 
 def end(b, key="k1", status="completed"):
-    b.call("run", key=key, name="x", status=status)
+    b.call("run", key=key, name="x", status=status, ago=2500)
 
 
 def test_a_run_among_readings_keeps_its_place():
@@ -140,7 +140,8 @@ def test_a_run_whose_number_is_unknown_ends_by_its_key():
         b.step()
         [(method, path, body)] = b.lines
         assert (method, path) == ("POST", "/x/api/runs") and body["metadata"]["client_run_id"] == "k1"
-        assert body["status"] == "completed" and body["ended_at"] and "started_at" not in body
+        assert body["status"] == "completed" and body["ended_at"] == "2027-01-15T08:00:00.000Z"
+        assert body["started_at"] == "2027-01-15T07:59:57.500Z"
 
 
 # What it says; how many attempts within a minute; whether the call is still there; how many were rejected.
@@ -196,7 +197,24 @@ def test_nobody_answers():
         for _ in range(100):
             b.step(40_000)
         assert b.outbox.waiting == 0 and b.readings == list(range(40))
-        assert {line[2].get("status") for line in b.lines} == {None, "completed"}
+        assert [line[0] for line in b.lines[-2:]] == ["POST", "PATCH"], "the end came before the beginning"
+
+
+def test_an_end_whose_beginning_the_ring_has_lost():
+    with on_bench() as b:
+        b.say = lambda line: None
+        start(b)
+        end(b)
+        for n in range(20):
+            b.device.send("m", n)
+            b.step(5000)
+        assert b.link.calls._behind == ["k1"]
+        b.link.calls._behind.append("k2")
+        end(b, "k2")
+        b.say = lambda line: (201, _RUN)
+        for _ in range(20):
+            b.step(40_000)
+        assert b.outbox.waiting == 0 and b.link.calls._behind == []
 
 
 def test_a_source_that_sent_nothing_is_made_known_first():

@@ -90,7 +90,7 @@ def board_file(ring: str, folder: Path) -> Path:
     return path
 
 
-def play(ring: str, vm: str, hours: int, folder: Path, hour_s: int = HOUR_S) -> Day:
+def play(ring: str, vm: str, hours: int, folder: Path, hour_s: int = HOUR_S, settle_s: int = SETTLE_S) -> Day:
     """`hours` of it, of `hour_s` each; in every sixth the gateway can be reached, and at the end."""
     world = World(1, virtual=True)
     console: list[str] = []
@@ -106,7 +106,7 @@ def play(ring: str, vm: str, hours: int, folder: Path, hour_s: int = HOUR_S) -> 
         meter = Meter(placement.board, world)
         placement.board.power_on()
         await _gateway_hours(world, hours, hour_s)
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(settle_s)
         return await world.finish(), meter, placement.board
 
     verdict, meter, board = world.kernel.run(run())

@@ -1,6 +1,8 @@
 """Runs and sessions of firmware on a simulated board: whatever happens in between, the gateway has them once."""
 
 import asyncio
+import random
+import sys
 
 import pytest
 
@@ -150,8 +152,99 @@ def test_a_gateway_without_sessions_refuses_them_once(vm, tmp_path):
     assert windows(outcome, "session") == [] and outcome.verdict.rejected == 2
 
 
+ALL_CALLS = """
+print(sorted(px.stats)[:2], px.sleep_ready() in (True, False))
+px.on_status(print)
+px.send_stats(0)
+with px.batch() as b:
+    b.send("batched", 1)
+px.end_run(px.start_run("halves"))
+px.serve().close()
+try:
+    px.nothing
+except AttributeError as e:
+    print(e)
+"""
+
+
+def test_calls_found_by_name_are_there_in_the_files_that_a_user_copies(tmp_path):
+    """Those have other names for what only the library uses."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import build_mpy
+
+    (tmp_path / "firmware").mkdir()
+    folder = program(tmp_path / "firmware", BENCH.replace("ARGUMENTS", "") + ALL_CALLS)
+    build_mpy.build(folder / "lib" / "plexus_mp")
+    outcome = simulate(folder, "micropython", 60, board_file=FLASH)
+    assert outcome.console == "['accepted', 'bytes'] True\nPlexus has no nothing\n"
+    assert [run.status for run in windows(outcome, "run")] == ["completed", "aborted", "completed"]
+    assert outcome.verdict.lost == outcome.verdict.duplicates == 0
+
+
 def test_times_of_runs_are_iso():
     from plexus_mp.calls import iso
 
     for ms in (0, 951_782_400_000, 1_709_164_799_999, 1_800_000_000_123, 4_102_444_800_000):
         assert iso(ms) == iso_text(ms)
+
+
+ENDLESS = """
+import time
+from plexus_mp import Plexus
+px = Plexus(source_id="bench")
+try:
+    n = int(open("/n").read())
+except (OSError, ValueError):
+    n = 0
+while n < 30:
+    n += 1
+    with open("/n", "w") as f:
+        f.write(str(n))
+    with px.run("run-%d" % n):
+        print("begun", n)
+        px.send("n", n)
+        time.sleep(2)
+        px.send("n", n + 0.5)
+    print("ended", n)
+    time.sleep(3)
+while True:
+    px.sleep(10)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_each_run_is_there_once(tmp_path, seed):
+    """Outages, lost answers and power cuts at random; a run that the power cut off stays open, or begins nowhere."""
+    rng = random.Random(seed)
+
+    async def trouble(world, placement):
+        for _ in range(9):
+            await asyncio.sleep(rng.uniform(3, 25))
+            kind = rng.choice(["gateway", "power", "connections", "wifi"])
+            if kind == "gateway":
+                world.stop_gateway()
+                await asyncio.sleep(rng.uniform(1, 20))
+                world.restart_gateway()
+            elif kind == "power":
+                placement.board.power_off()
+                await asyncio.sleep(rng.uniform(0, 3))
+                placement.board.power_on()
+            elif kind == "wifi":
+                placement.board.wifi.set_available(False)
+                await asyncio.sleep(rng.uniform(1, 20))
+                placement.board.wifi.set_available(True)
+            else:
+                world.abort_connections()
+
+    outcome = simulate(program(tmp_path, ENDLESS), "cpython", 900, trouble, FLASH, seed)
+    assert outcome.verdict.clean and outcome.verdict.pending == 0
+    runs = {run.name: run for run in windows(outcome, "run")}
+    assert len(runs) == len(windows(outcome, "run")), "one run is there twice"
+    said = [line.split() for line in outcome.console.splitlines()]
+    begun = {f"run-{n}" for word, n in said if word == "begun"}
+    ended = {f"run-{n}" for word, n in said if word == "ended"}
+    assert begun <= set(runs) and len(begun) >= 28 and len(ended) >= 20
+    for name, run in runs.items():
+        assert run.status == "completed" or name not in ended, name
+        if name in ended:
+            assert 1900 < run.ended_ms - run.started_ms < 3500, name
