@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 from host_sim.world import ROOT
 
 VERSIONS = ("0.7.0", "0.16.0")
-NEEDS_COMMANDS = "needs commands"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 PX = 'px = Plexus(source_id="snippets")\n'
@@ -46,6 +45,17 @@ bme.temperature = 21.5
 MESSAGE = "note = Some()\nnote.topic, note.payload = 'hall/north', '3.5'\non_message(None, None, note)\n"
 
 
+PDU = """
+class Outlet:
+    def off(self):
+        px.send("switched", 1)
+class Pdu:
+    def outlet(self, number):
+        return Outlet()
+pdu = Pdu()
+"""
+
+
 @dataclass(frozen=True)
 class Need:
     """What a snippet is given before and after it, or the `reason` why it does not run on a board."""
@@ -74,12 +84,12 @@ NEEDS: dict[str, dict[str, Need]] = {
         "pass_criteria=[": Need(PX + TIMES + BENCH),
         'px.event("log"': Need(PX),
         "# ws with": Need(after="px.send('either way', 1)\n"),
-        "@px.command(": Need(reason=NEEDS_COMMANDS),
+        "@px.command(": Need(PDU, "px.send('outlets', 8)\n"),
     },
     "0.7.0": {
         "px.run(": Need(PX + TIMES + "def read_temp():\n    return 20.5 + running.n\n"),
         'transport="http"': Need(after="px.send('either way', 1)\n"),
-        "px.on_command(": Need(reason=NEEDS_COMMANDS),
+        "px.on_command(": Need(),
     },
 }  # fmt: skip
 
@@ -155,6 +165,15 @@ class Notes:
         self._tags = {"run_id": name}
         yield {"name": name}
         self._tags = {}
+
+    def command(self, name: str, **_: Any) -> Any:
+        return lambda handler: handler
+
+    def on_command(self, name: str, handler: Any, description: str) -> None:
+        """Nobody asks for it here."""
+
+    def serve(self) -> None:
+        """Here nothing has to be served."""
 
     def buffer_size(self) -> int:
         return 0

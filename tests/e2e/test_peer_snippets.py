@@ -1,5 +1,6 @@
 """Code that was written for plexus-python: its READMEs' snippets on a board, and one history through both."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from host_sim.gateway import Grant
 from host_sim.gateway.strict_json import canonical
 from host_sim.world import ROOT
-from tests.e2e.peer_snippets import NEEDS, NEEDS_COMMANDS, VERSIONS, noted, snippets
+from tests.e2e.peer_snippets import NEEDS, VERSIONS, noted, snippets
 from tests.e2e.simulation import program, simulate
 from tests.gateway.conftest import start  # noqa: F401 - a fixture
 
@@ -21,7 +22,7 @@ FLASH = ROOT / "boards" / "esp32_flash_ring.py"
 
 
 def test_every_snippet_runs_or_is_listed_with_its_reason():
-    assert len(RUN) >= 20
+    assert len(RUN) >= 22
     left = {(s.version, s.need.reason) for s in ALL if s.need.reason}
     text = (ROOT / "docs" / "runs.md").read_text()
     for version, reason in left:
@@ -29,7 +30,6 @@ def test_every_snippet_runs_or_is_listed_with_its_reason():
     used = {(s.version, s.mark) for s in ALL}
     for version in VERSIONS:
         assert {mark for v, mark in used if v == version} == set(NEEDS["both"]) | set(NEEDS[version])
-    assert sum(s.need.reason == NEEDS_COMMANDS for s in ALL) <= 2
 
 
 @pytest.mark.parametrize("snippet", RUN, ids=[f"{s.version}-{s.mark}" for s in RUN])
@@ -52,6 +52,48 @@ def test_snippets_run_with_only_the_import_changed(vm, tmp_path, snippet):
     assert [(run.name, run.status) for run in runs] == [
         (name, "completed") for one in notes for name in one.runs
     ]
+
+
+def _named(mark, wait):
+    """The snippet with something at its end that lets it run for a while."""
+    found = next(snippet for snippet in RUN if snippet.mark == mark)
+    return found.program.replace("from plexus import", "from plexus_mp import") + wait
+
+
+def test_the_command_of_a_snippet_is_obeyed(vm, tmp_path):
+    runs = []
+
+    async def ask(world, placement):
+        world.gateway.settings.keys["plx_xxx"] = Grant()
+        while not world.gateway.runs.manifest("pod-07"):
+            await asyncio.sleep(0.1)
+        for outlet in (3, 9):
+            runs.append(world.gateway.runs.start("pod-07", "power_off", {"outlet": outlet}, None))
+            await asyncio.sleep(5)
+
+    source = _named("@px.command(", "import time\ntime.sleep(60)\n")
+    outcome = simulate(program(tmp_path, source), vm, 40, ask, FLASH)
+    assert outcome.console == "" and outcome.values("switched") == [1]
+    assert [run.state for run in runs] == ["succeeded", "failed"]
+    assert runs[0].reported["result"] == {"outlet": 3, "state": "off"}
+
+
+def test_the_older_command_of_a_snippet_is_obeyed(vm, tmp_path):
+    source = _named("px.on_command(", "import time\ntime.sleep(60)\n")
+    answers = []
+
+    async def ask(world, placement):
+        await asyncio.sleep(5)
+        world.gateway.live.relay = answers.append
+        device = next(iter(placement.witness.source_ids))
+        assert world.gateway.devices.send_typed_command(device, "reboot", {"delay_s": 2})
+        await asyncio.sleep(10)
+
+    outcome = simulate(program(tmp_path, source), vm, 40, ask, FLASH)
+    assert outcome.console == ""
+    told = [json.loads(answer) for answer in answers]
+    assert [one["event"] for one in told] == ["ack", "result"]
+    assert told[1]["result"] == {"ok": True, "delay": 2}
 
 
 def _sorted(rows):
