@@ -51,6 +51,7 @@ GROUPS = {
     "a ring in files": ("fileblocks",),
     "`https`": ("tls", "build", "ports/micropython_tls"),
     "Wi-Fi networks in the settings": ("wifi",),
+    "the first answer that is no plain success": ("refusals",),
     "the first of the calls below": ("more",),
     "`run()` or `session()`": ("runs",),
     "runs and sessions on their way to the gateway": ("calls", "state"),

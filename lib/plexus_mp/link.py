@@ -254,7 +254,9 @@ class Link:
     def rejected(self, code, why):
         """The oldest frame was not stored."""
         if code == "INVALID_MESSAGE":
-            self._refused(_index(why), why)
+            from .refusals import index_of
+
+            self._refused(index_of(why), why)
         else:
             self._slow_down(why)
 
@@ -298,7 +300,9 @@ class Link:
         http = self._http
         if status == 200 and http.find(_SUCCESS) >= 0 and http.find(_DROPPED) < 0:
             return self._accepted(probing)
-        body = _parse(http.kept)
+        from .refusals import index_of, parse
+
+        body = parse(http.kept)
         error = body.get("error")
         if status == 200 and body.get("success"):
             if body.get("dropped"):
@@ -310,7 +314,7 @@ class Link:
         elif status == 429:
             self._slow_down("429 %s" % error)
         elif (status == 400 or status == 413) and "error" in body and not probing:
-            self._refused(_index(error) if status == 400 else None, "%d %s" % (status, error))
+            self._refused(index_of(error) if status == 400 else None, "%d %s" % (status, error))
         else:
             self.lost("HTTP status %d %s" % (status, error or ""))
 
@@ -392,20 +396,3 @@ class Link:
         self.last_error = str(why)
         self._wait_ms = wait_ms * (192 + random_bits(7)) // 256
         self._since = ticks_ms()
-
-
-def _parse(text):
-    """The gateway's JSON object, or {} for whatever else sits at the other end."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _index(error):
-    """3 out of `points[3].value cannot be null`, or None."""
-    try:
-        return int(error.split("points[", 1)[1].split("]", 1)[0])
-    except (AttributeError, IndexError, ValueError):
-        return None
