@@ -19,8 +19,10 @@ from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-# Their commands are indented: test_tls_docs.py and test_partition_tool.py run them, with other programs in between.
-INDENTED = {"tls.md", "partition.md"}
+# Their commands are indented: test_tls_docs.py, test_partition_tool.py and test_chaos.py run them, with others in between.
+INDENTED = {"tls.md", "partition.md", "chaos.md"}
+
+SIMULATIONS = tuple(f".venv/bin/python -m host_sim {name}" for name in ("run", "chaos", "fleet"))
 
 
 def blocks(language):
@@ -93,9 +95,7 @@ def run(command, **environment):
     return subprocess.run(command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in commands() if c.startswith(".venv/bin/python -m host_sim run")]
-)
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith(SIMULATIONS)])
 def test_run_commands(command):
     result = run(command)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -188,7 +188,7 @@ def test_every_command_is_executed_by_one_of_these_tests():
         "make mpy",
         "mpremote cp ",
         "mpremote reset",
-        ".venv/bin/python -m host_sim run",
+        *SIMULATIONS,
         ".venv/bin/python tools/board_check.py",
     )
     rest = [c for c in commands() if not c.startswith(known) and "host_sim gateway" not in c]
