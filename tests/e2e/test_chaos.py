@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process():
 
 def test_processes_report_as_one_does():
     orders = Orders(1800.0)
-    alone, together = ([report for report in sweep(orders, range(3), jobs)] for jobs in (1, 2))
+    alone, together = (list(sweep(orders, range(3), jobs)) for jobs in (1, 2))
     assert alone == together and [report.seed for report in alone] == [0, 1, 2]
 
 

@@ -19,7 +19,7 @@ from tests.e2e.simulation import FIRMWARE, VMS, program, simulate
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-# Their commands are indented: test_tls_docs.py, test_partition_tool.py and test_chaos.py run them, with others in between.
+# Their commands are indented: test_tls_docs.py, test_partition_tool.py, test_chaos.py run them, others in between.
 INDENTED = {"tls.md", "partition.md", "chaos.md"}
 
 SIMULATIONS = tuple(f".venv/bin/python -m host_sim {name}" for name in ("run", "chaos", "fleet"))
