@@ -18,15 +18,17 @@ from tests.e2e.chaos_bugs import BUGS, buggy
 
 HOUR_S = 3600.0
 EVENTS_MAX = 10
-# A seed that finds it soon, and what it breaks.
+# A seed that finds it soon, in so many seconds of board time, and what it breaks.
+HALF_S = 1800.0
 FOUND_BY = {
-    "released before it is stored": (1, "lost"),
-    "settled one commit too far": (0, "lost"),
-    "names told once, not in each sector": (1, "lost"),
-    "one answer releases all that is under way": (0, "lost"),
-    "what was sent is dated anew": (3, "duplicates"),
-    "dropped and not counted": (103, "lost"),
+    "released before it is stored": (4, HALF_S, "lost"),
+    "settled one commit too far": (5863, HALF_S, "counters"),
+    "names told once, not in each sector": (1, HALF_S, "lost"),
+    "one answer releases all that is under way": (1436, HALF_S, "lost"),
+    "what was sent is dated anew": (38, HALF_S, "duplicates"),
+    "dropped and not counted": (76, HOUR_S, "lost"),
 }
+PLAYS = 30
 
 
 def complaint(seed, seconds=HOUR_S, vm="cpython"):
@@ -50,11 +52,11 @@ def test_all_promises_hold_in_fresh_histories():
 
 
 def test_on_the_real_micropython():
-    assert complaint(4, 1800.0, "micropython") is None
+    assert complaint(4, HALF_S, "micropython") is None
 
 
 def test_firmware_of_somebody_else():
-    orders = Orders(1800.0, board=ROOT / "boards" / "esp32_flash_ring.py", firmware=ROOT / "firmware")
+    orders = Orders(HALF_S, board=ROOT / "boards" / "esp32_flash_ring.py", firmware=ROOT / "firmware")
     reports = [report_on(orders, seed) for seed in (1, 2, 3)]
     assert [report.complaints for report in reports] == [[], [], []]
     assert any("sensor" in fault for report in reports for fault in report.faults)
@@ -67,7 +69,7 @@ def test_the_clock_is_held_to_what_it_claims():
 
 DIGEST = """
 from host_sim.chaos.sweep import Orders, report_on
-print(report_on(Orders(1800.0), 11).digest)
+print(report_on(Orders(HALF_S), 11).digest)
 """
 
 
@@ -84,21 +86,21 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process():
 
 
 def test_processes_report_as_one_does():
-    orders = Orders(1800.0)
+    orders = Orders(HALF_S)
     alone, together = (list(sweep(orders, range(3), jobs)) for jobs in (1, 2))
     assert alone == together and [report.seed for report in alone] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_known_mistake_is_found_and_told_in_ten_events(name, tmp_path):
-    seed, kind = FOUND_BY[name]
+    seed, seconds, kind = FOUND_BY[name]
     firmware = buggy(name, tmp_path)
-    history = draw(seed, HOUR_S)
+    history = draw(seed, seconds)
     found = play(history, firmware)
     assert kind in found.kinds(), "the mistake is not found"
-    short, plays = shrunk_from(history, firmware, "cpython", 60.0)
+    short, plays = shrunk_from(history, firmware, plays_max=PLAYS)
     assert kind in play(short, firmware).kinds()
-    assert len(short.events) <= EVENTS_MAX and plays <= 300
+    assert len(short.events) <= EVENTS_MAX and plays <= PLAYS
     assert kind not in play(short).kinds(), "the library without the mistake fails too"
 
 
@@ -121,7 +123,7 @@ def test_the_command_ends_with_the_sums():
 def test_a_failure_is_told_saved_and_played_again(tmp_path):
     name = "names told once, not in each sector"
     firmware = buggy(name, tmp_path)
-    seed, _ = FOUND_BY[name]
+    seed, seconds, _ = FOUND_BY[name]
     folder = tmp_path / "saved"
     arguments = (
         firmware,
@@ -169,7 +171,7 @@ def test_seeds_that_are_none(seeds):
 
 def test_sums_add_up():
     sums = Sums()
-    for report in sweep(Orders(1800.0), (0, 1), 1):
+    for report in sweep(Orders(HALF_S), (0, 1), 1):
         sums.add(report)
     line = sums.line(1.0)
     assert line["accepted"] == line["stored"] + line["pending"] + line["dropped"] + line["at_cut"]
