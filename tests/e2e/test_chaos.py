@@ -128,7 +128,7 @@ def test_a_failure_is_told_saved_and_played_again(tmp_path):
     arguments = (
         firmware,
         "--days",
-        HOUR_S / 86_400,
+        seconds / 86_400,
         "--seeds",
         seed,
         "--shrink",
