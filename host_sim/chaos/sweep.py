@@ -96,7 +96,8 @@ def report_on(orders: Orders, seed: int) -> Report:
 
 
 def _report(outcome: Outcome) -> Report:
-    digest = "".join(outcome.digests[name][:12] for name in sorted(outcome.digests))
+    # Not of the flash: the certificates on it are new in each process.
+    digest = "".join(outcome.digests[name][:16] for name in ("frames", "rows"))
     return Report(
         outcome.history.seed,
         outcome.verdict.counts(),
