@@ -34,7 +34,7 @@ class Director:
         self._by_post: dict[int, list[Event]] = {}
         for event in scenario.events:
             self._check(event)
-            if event.call is not None:
+            if event.call is not None and event.at_s is None:
                 self._arm_call(event)
             elif event.post is not None:
                 self._by_post.setdefault(event.post, []).append(event)
@@ -49,13 +49,15 @@ class Director:
             raise self._scenario.error(event, "post" if event.post else event.fault, what)
         if not world.kernel.virtual and needs == VIRTUAL:
             raise self._scenario.error(event, event.fault, "needs virtual time")
+        try:
+            if event.call is not None:
+                self._placement.board.check_call(event.call)
+        except ValueError as e:
+            raise self._scenario.error(event, "call", str(e)) from None
 
     def _arm_call(self, event: Event) -> None:
         assert event.call is not None
-        try:
-            self._placement.board.watch_call(event.call, event.nth, partial(self._inject, event))
-        except ValueError as e:
-            raise self._scenario.error(event, "call", str(e)) from None
+        self._placement.board.watch_call(event.call, event.nth, partial(self._inject, event))
 
     def _arm_next(self, event: Event, coming: Iterator[float]) -> None:
         """One at a time: a week of one every second is long."""
@@ -66,7 +68,10 @@ class Director:
 
     def _come(self, event: Event, coming: Iterator[float]) -> None:
         self._arm_next(event, coming)
-        self._inject(event)
+        if event.call is None:
+            self._inject(event)
+        else:
+            self._arm_call(event)
 
     def _post_came(self, number: int) -> None:
         self._told_before(number)

@@ -46,10 +46,10 @@ class ScenarioError(ValueError):
 
 @dataclass(frozen=True)
 class Event:
-    """One fault. Exactly one of the first five says when; times in seconds of board time.
+    """One fault. One of the first five says when, or `call` and `at_s`; times in seconds of board time.
 
     `at_s` once; `every_s` again and again; `times` so often, at moments drawn from the seed; the `nth` call
-    of the board operation `call`; the gateway's POST number `post`.
+    of the board operation `call`, with `at_s` counted from then on; the gateway's POST number `post`.
     """
 
     fault: str
@@ -167,7 +167,7 @@ class _Reader:
         if fault not in FAULTS:
             raise self._error(index, "fault", f"{fault!r} is none of {', '.join(sorted(FAULTS))}")
         when = [key for key in _WHEN if key in entry]
-        if len(when) != 1:
+        if len(when) != 1 and when != ["at", "call"]:
             raise self._error(index, None, f"needs exactly one of {', '.join(_WHEN)}")
         if "nth" in entry and "call" not in entry:
             raise self._error(index, "nth", "needs call")
@@ -233,7 +233,7 @@ class _Reader:
 
 
 def moments(event: Event, duration_s: float, rng: random.Random) -> list[float]:
-    """When an event of given times happens in a run of `duration_s`, in seconds from its start."""
+    """When an event of given times happens, or is armed, in a run of `duration_s`, in seconds from its start."""
     if event.at_s is not None:
         return [event.at_s] if event.at_s < duration_s else []
     if event.every_s is not None:

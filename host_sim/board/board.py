@@ -164,9 +164,13 @@ class Board:
 
         Raises `ValueError` for an operation that no board has.
         """
+        self.check_call(operation)
+        self._watched.setdefault(operation, []).append([nth, callback])
+
+    def check_call(self, operation: str) -> None:
+        """Raises `ValueError` for an operation that no board has."""
         if operation not in self._operations:
             raise ValueError(f"call {operation!r} is none of {', '.join(sorted(self._operations))}")
-        self._watched.setdefault(operation, []).append([nth, callback])
 
     def feed(self, timeout_us: int | None) -> None:
         """Start or feed the watchdog; None stops it, which only a reset can do."""

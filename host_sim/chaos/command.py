@@ -15,7 +15,7 @@ import click
 from .history import DAY_S
 from .play import FIRMWARE, play
 from .story import restored, save, story
-from .sweep import Orders, Report, Sums, shrunk, sweep
+from .sweep import Orders, Report, Sums, quieten, shrunk, sweep
 
 SEEDS_MAX = 1_000_000
 DAYS_MAX = 366
@@ -119,6 +119,7 @@ def _shown(path: Path) -> Path:
 
 
 def _replay(path: Path, orders: Orders) -> int:
+    quieten()
     outcome = play(restored(path), orders.firmware, orders.vm)
     print(story(outcome.history))
     print(_complaint(outcome.complaints) or "all promises held", flush=True)

@@ -18,7 +18,10 @@ DAY_S = 86_400.0
 _LONGEST = 0.15
 _EVENTS_A_DAY = (10, 120)
 _EVENTS_MIN = 5
-_FOLLOWS = 0.5  # of them come soon after the end of another
+_FOLLOWS = 0.5  # of them come soon after the end of another, and of those
+_AT_CALL = 0.5  # at a call: when the backlog goes out, and its answers come in
+_CALLS = ("sockets.send", "sockets.send", "sockets.recv")
+_NTH_MAX = 60
 # Crystals of boards (`clock.py` names the source), and where ticks may stand when the power comes.
 _DRIFT_PPM = 50.0
 _TICKS = (0, 0, (1 << 30) - 60_000, (1 << 30) - 3_600_000, (1 << 29) - 30_000)
@@ -93,11 +96,15 @@ def _events(setting: Setting, seconds: float, calm_s: float) -> list[Event]:
 
 
 def _soon_after(before: Event, event: Event, rng: random.Random, latest_s: float) -> Event:
-    """When the fault before has just ended is when most is under way."""
+    """When the fault before has just ended is when most is under way: after a while, or at one of the next calls."""
     if before.at_s is None or event.at_s is None:
         return event
-    at_s = before.at_s + (before.settings.get("for") or 0.0) + 10 ** rng.uniform(-1.5, 1.5)
-    return replace(event, at_s=round(at_s, 3)) if at_s < latest_s else event
+    end_s = before.at_s + (before.settings.get("for") or 0.0)
+    if rng.random() < _AT_CALL:
+        event = replace(event, call=rng.choice(_CALLS), nth=int(_NTH_MAX ** rng.random()))
+    else:
+        end_s += 10 ** rng.uniform(-1.5, 1.5)
+    return replace(event, at_s=round(end_s, 3)) if end_s < latest_s else event
 
 
 def _ended(event: Event, latest_s: float) -> Event:

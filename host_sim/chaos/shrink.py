@@ -5,6 +5,7 @@ A. Zeller, R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from .history import History
 
 Fails = Callable[[History], bool]
 
+PLAYS_MAX = 300
 _SHORTEST_S = 0.1
 _ROUNDS_MAX = 4  # of shortening times, each halves them
 
@@ -36,7 +38,7 @@ class _Budget:
         return self._fails(history)
 
 
-def shrink(history: History, fails: Fails, plays: int = 300, seconds: float = 600.0) -> History:
+def shrink(history: History, fails: Fails, plays: int = PLAYS_MAX, seconds: float = math.inf) -> History:
     """The shortest history found for which `fails` is true, as it is for `history`, within so many plays."""
     budget = _Budget(fails, plays, seconds)
     history = _earliest(history, budget)

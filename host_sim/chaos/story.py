@@ -18,7 +18,9 @@ def story(history: History) -> str:
 
 
 def _line(event: Event) -> str:
-    when = f"{event.at_s:.1f} s" if event.at_s is not None else f"call {event.nth} of {event.call}"
+    when = f"{event.at_s:.1f} s" if event.at_s is not None else ""
+    if event.call is not None:
+        when = f"{when} {'then ' if when else ''}call {event.nth} of {event.call}".strip()
     defaults = {name: key.default for name, key in FAULTS[event.fault].keys.items()}
     said = event.kind().split()
     told = {

@@ -69,10 +69,10 @@ class Meter:
             journal = placement.witness.journal.accepted
             accepted += len(journal)
             for source in placement.witness.source_ids:
+                waiting = len(journal) - self._stored[source]
                 newest_ms = self._newest_ms.get(source, world.kernel.epoch_ms)
-                boards.append(
-                    (max(0, now_ms - newest_ms) / 1000, source, len(journal) - self._stored[source])
-                )
+                lag_s = max(0, now_ms - newest_ms) / 1000 if waiting > 0 else 0.0
+                boards.append((lag_s, source, waiting))
         boards.sort(reverse=True)
         repeated = world.store.repeated_total
         stored = self._stored.total() - repeated

@@ -18,9 +18,11 @@ from tests.serial_board.running import running_board
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-# What others run is indented: test_tls_docs.py, test_partition_tool.py, test_circuitpython_port.py and
-# test_pytest_plugin.py do.
-INDENTED = {"tls.md", "partition.md", "circuitpython.md", "testing-your-firmware.md"}
+# What others run is indented: test_tls_docs.py, test_partition_tool.py, test_circuitpython_port.py, test_chaos.py
+# and test_pytest_plugin.py do.
+INDENTED = {"tls.md", "partition.md", "circuitpython.md", "chaos.md", "testing-your-firmware.md"}
+
+SIMULATIONS = tuple(f".venv/bin/python -m host_sim {name}" for name in ("run", "chaos", "fleet"))
 
 
 def blocks(language, documents=DOCUMENTS):
@@ -104,9 +106,7 @@ def run(command, **environment):
     return result
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in commands() if c.startswith(".venv/bin/python -m host_sim run")]
-)
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith(SIMULATIONS)])
 def test_run_commands(command):
     result = run(command)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -199,7 +199,7 @@ def test_every_command_is_executed_by_one_of_these_tests():
         "mpremote reset",
         "mpremote connect build/tty ",
         ".venv/bin/python -m host_sim board --dir",
-        ".venv/bin/python -m host_sim run",
+        *SIMULATIONS,
         ".venv/bin/python tools/board_check.py",
     )
     rest = [c for c in commands() if not c.startswith(known) and "host_sim gateway" not in c]

@@ -40,10 +40,10 @@ def test_names_differ_beyond_a_byte():
 
 
 def test_a_gateway_that_restarts_meets_its_whole_fleet_again():
-    options = FleetOptions(12, 1800.0, scenario=find_scenario("gateway-deploy"))
+    options = FleetOptions(4, 1800.0, scenario=find_scenario("gateway-deploy"))
     result = Fleet(options).run()
     assert result.verdict.clean and result.verdict.pending == 0 and not result.uneven
-    assert result.verdict.stored == result.verdict.accepted > 12 * 800 * 3
+    assert result.verdict.stored == result.verdict.accepted > 4 * 800 * 3
     assert result.verdict.resent > 0
 
 

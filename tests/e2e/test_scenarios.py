@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -53,9 +54,9 @@ def test_nothing_lost_nothing_twice_and_delivered_at_the_end(name):
     if name == "brown-out-loop":
         assert placement.board.boots == 41
     if name == "cut-in-the-flash":
-        assert placement.board.boots >= 35
-    if name in ("second-device", "gateway-deploy"):
-        assert verdict.resent > 0 or name == "second-device"
+        assert placement.board.boots >= 18
+    if name == "gateway-deploy":
+        assert verdict.resent > 0, "answers that were lost were asked for again"
 
 
 def test_a_week_without_a_line_drops_the_oldest_and_counts_them(tmp_path):
@@ -72,7 +73,7 @@ def test_a_week_without_a_line_drops_the_oldest_and_counts_them(tmp_path):
     hours = 3_600_000
     newest_of_outage = [stamp for stamp in stamps if stamp < (12 + 7 * 24) * hours]
     assert newest_of_outage[-1] > (12 + 7 * 24) * hours - 60_000, "the last minutes of the outage are there"
-    gaps = [b - a for a, b in zip(stamps, stamps[1:], strict=False) if b - a > 300_000]
+    gaps = [b - a for a, b in itertools.pairwise(stamps) if b - a > 300_000]
     assert len(gaps) == 1 and gaps[0] > 5 * 24 * hours, "and one gap, of the oldest"
 
 
