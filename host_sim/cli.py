@@ -24,6 +24,9 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 DEFAULT_BOARD = ROOT / "boards" / "esp32.py"
 DEFAULT_PORT = 8765
 
+# Where a user may say once and for all which executable to take.
+_EXECUTABLES = {"micropython": "MICROPYTHON", "circuitpython": "CIRCUITPYTHON"}
+
 _PORT = click.IntRange(0, 65535)
 
 
@@ -53,6 +56,9 @@ class _Bytes(click.ParamType[int]):
 _BYTES = _Bytes()
 _PATH = click.Path(exists=True, path_type=Path)
 _vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
+_interpreter = click.option(
+    "--interpreter", help="A micropython executable instead of the built-in one; or MICROPYTHON=."
+)
 _seconds = click.option(
     "--seconds", type=click.FloatRange(0.1), help="Stop after so long; default: at Ctrl-C."
 )
@@ -95,6 +101,7 @@ def cli() -> None:
     "--board", type=_PATH, default=DEFAULT_BOARD, show_default=True, help="The board's constants file."
 )
 @_vm
+@_interpreter
 @click.option("--gateway", help="URL of a gateway; default: one in this process.")
 @_seconds
 @click.option("--virtual", type=_Duration(), help="So much board time, as fast as it goes: 90, 10m, 2h, 7d.")
@@ -109,6 +116,7 @@ def run(
     path: Path,
     board: Path,
     vm: str,
+    interpreter: str | None,
     gateway: str | None,
     seconds: float | None,
     virtual: float | None,
@@ -135,6 +143,7 @@ def run(
         _target(gateway),
         virtual=virtual is not None,
         scenario=None if scenario is None else load_scenario(scenario),
+        interpreter=interpreter or os.environ.get(_EXECUTABLES.get(vm, "")) or None,
     )
     raise SystemExit(run_session(options, as_json, as_demo=False))
 

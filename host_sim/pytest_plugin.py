@@ -6,8 +6,8 @@
         assert board.report.lost == 0
         assert len(gateway.rows("temperature")) > 900
 
-Installed with the package; a test that uses none of the fixtures loads nothing of the simulator. Paths are looked for in
-the folder of the test and in those above it.
+Installed with the package; a test that uses none of the fixtures loads nothing of the simulator. Paths are looked for
+in the folder of the test and in those above it.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class RunOptions:
     port: int = 0
     virtual: bool = False
     scenario: Scenario | None = None
+    interpreter: str | None = None
 
 
 def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
@@ -72,7 +73,9 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
 async def _run(world: World, options: RunOptions, as_demo: bool) -> Verdict:
     target = await world.start()
     console = _quiet if as_demo else _console
-    placement = world.add_board(options.firmware, options.board_file, options.vm, options.trace, console)
+    placement = world.add_board(
+        options.firmware, options.board_file, options.vm, options.trace, console, options.interpreter
+    )
     _say_hello(world, options, target)
     if options.scenario is not None:
         world.direct(placement, options.scenario, options.seconds or _ENDLESS_S)
