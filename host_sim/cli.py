@@ -112,6 +112,7 @@ def cli() -> None:
     "--scenario", type=_PATH, help="What goes wrong, and when: a file of host_sim/scenarios, or your own."
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+@click.option("--view", is_flag=True, help="Show the board in this terminal, with a key for each fault.")
 def run(
     path: Path,
     board: Path,
@@ -125,6 +126,7 @@ def run(
     store: str,
     scenario: Path | None,
     as_json: bool,
+    view: bool,
 ) -> None:
     """Run the firmware in PATH, a folder or a main.py, on a simulated board with a BME280.
 
@@ -132,6 +134,8 @@ def run(
     """
     if virtual is not None and seconds is not None:
         raise ValueError("--seconds is real time, --virtual board time: give one of them")
+    if view:
+        _check_view(virtual is not None)
     options = RunOptions(
         path,
         board,
@@ -143,6 +147,7 @@ def run(
         _target(gateway),
         virtual=virtual is not None,
         scenario=None if scenario is None else load_scenario(scenario),
+        view=view,
         interpreter=interpreter or os.environ.get(_EXECUTABLES.get(vm, "")) or None,
     )
     raise SystemExit(run_session(options, as_json, as_demo=False))
@@ -248,6 +253,14 @@ def ring(
     delivery = found.deliver(target.url, source_id, target.api_key)
     print(json.dumps(vars(delivery)))
     raise SystemExit(1 if delivery.refused or delivery.undated else 0)
+
+
+def _check_view(virtual: bool) -> None:
+    from .view.terminal import check_terminal
+
+    if virtual:
+        raise ValueError("--view is in real time, without --virtual")
+    check_terminal()
 
 
 def _drawn(seed: int | None) -> int:
