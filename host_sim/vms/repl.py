@@ -14,6 +14,8 @@ from .micropython import MicroPythonVm
 CTRL_C = b"\x03"
 # A program gets so long to come back to the prompt before Ctrl-C is no key but an interrupt.
 _INTERRUPT_AFTER_S = 0.05
+_STRIKES = 3
+_STRIKE_AGAIN_S = 1.0
 # What makes the REPL run something: what comes after it may find a program that runs.
 _ENTER = b"\r\x04"
 
@@ -109,6 +111,14 @@ class ReplVm(MicroPythonVm):
         if not self._runs or self._process is None or CTRL_C not in self._line.keys:
             return
         self._line.keys[:] = self._line.keys.replace(CTRL_C, b"")
+        self._strike(_STRIKES)
+
+    def _strike(self, times: int) -> None:
+        """An import that fails may swallow it: a program that goes on is struck again."""
+        if not self._runs or self._process is None:
+            return
+        if times > 1:
+            self._board.kernel.loop.call_later(_STRIKE_AGAIN_S, self._strike, times - 1)
         if self._answering:
             self._board.interrupt()
         else:
