@@ -26,6 +26,9 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 DEFAULT_BOARD = ROOT / "boards" / "esp32.py"
 DEFAULT_PORT = 8765
 
+# Where a user may say once and for all which executable to take.
+_EXECUTABLES = {"micropython": "MICROPYTHON", "circuitpython": "CIRCUITPYTHON"}
+
 _PORT = click.IntRange(0, 65535)
 
 
@@ -55,6 +58,9 @@ class _Bytes(click.ParamType[int]):
 _BYTES = _Bytes()
 _PATH = click.Path(exists=True, path_type=Path)
 _vm = click.option("--vm", default="micropython", show_default=True, help="cpython or micropython.")
+_interpreter = click.option(
+    "--interpreter", help="A micropython executable instead of the built-in one; or MICROPYTHON=."
+)
 _seconds = click.option(
     "--seconds", type=click.FloatRange(0.1), help="Stop after so long; default: at Ctrl-C."
 )
@@ -97,6 +103,7 @@ def cli() -> None:
     "--board", type=_PATH, help="The board's constants file; default: the scenario's, else boards/esp32.py."
 )
 @_vm
+@_interpreter
 @click.option("--gateway", help="URL of a gateway; default: one in this process.")
 @_seconds
 @click.option("--virtual", type=_Duration(), help="So much board time, as fast as it goes: 90, 10m, 2h, 7d.")
@@ -105,10 +112,12 @@ def cli() -> None:
 @_store("sqlite://")
 @click.option("--scenario", "named", help="What goes wrong, and when: a file, or a name out of `scenarios`.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+@click.option("--view", is_flag=True, help="Show the board in this terminal, with a key for each fault.")
 def run(
     path: Path,
     board: Path | None,
     vm: str,
+    interpreter: str | None,
     gateway: str | None,
     seconds: float | None,
     virtual: float | None,
@@ -117,6 +126,7 @@ def run(
     store: str,
     named: str | None,
     as_json: bool,
+    view: bool,
 ) -> None:
     """Run the firmware in PATH, a folder or a main.py, on a simulated board with a BME280.
 
@@ -125,11 +135,13 @@ def run(
     """
     if virtual is not None and seconds is not None:
         raise ValueError("--seconds is real time, --virtual board time: give one of them")
+    if view:
+        _check_view(virtual is not None)
     scenario = None if named is None else find_scenario(named)
     if scenario is not None:
         board = board or scenario.board_file()
         seed = scenario.seed if seed is None else seed
-        if seconds is None and gateway is None:
+        if seconds is None and gateway is None and not view:
             virtual = scenario.seconds if virtual is None else virtual
     options = RunOptions(
         path,
@@ -142,6 +154,8 @@ def run(
         _target(gateway),
         virtual=virtual is not None,
         scenario=scenario,
+        view=view,
+        interpreter=interpreter or os.environ.get(_EXECUTABLES.get(vm, "")) or None,
     )
     raise SystemExit(run_session(options, as_json, as_demo=False))
 
@@ -258,6 +272,14 @@ def scenarios() -> None:
     for scenario in gallery():
         assert scenario.path is not None
         print(f"{scenario.path.stem:<24}{scenario.teaches}")
+
+
+def _check_view(virtual: bool) -> None:
+    from .view.terminal import check_terminal
+
+    if virtual:
+        raise ValueError("--view is in real time, without --virtual")
+    check_terminal()
 
 
 def _drawn(seed: int | None) -> int:

@@ -9,16 +9,16 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from .gateway import GatewayServer, Generation, Grant, Settings, create_app, open_store
 from .journal import Verdict
 from .kernel import Kernel
 from .scenario import ROUTES, Scenario
-from .world import Target, World
+from .world import Placement, Target, World
 
 _GENERATIONS = ("aug", "oct")
 _STATUS_S = 2.0
@@ -42,6 +42,8 @@ class RunOptions:
     port: int = 0
     virtual: bool = False
     scenario: Scenario | None = None
+    interpreter: str | None = None
+    view: bool = False
 
 
 def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
@@ -74,19 +76,48 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
 
 async def _run(world: World, options: RunOptions, as_demo: bool) -> Verdict:
     target = await world.start()
-    console = _quiet if as_demo else _console
-    placement = world.add_board(options.firmware, options.board_file, options.vm, options.trace, console)
+    heard: list[Callable[[str], None]] = [_quiet if as_demo else _console]
+    placement = world.add_board(
+        options.firmware,
+        options.board_file,
+        options.vm,
+        options.trace,
+        lambda text: heard[-1](text),
+        options.interpreter,
+    )
     _say_hello(world, options, target)
     if options.scenario is not None:
         world.direct(placement, options.scenario, options.seconds or _ENDLESS_S)
-    placement.board.power_on()
     with ctrl_c(world.kernel) as stopped:
-        status = asyncio.ensure_future(_show_status(world)) if as_demo else None
+        shown = _show(world, placement, options, as_demo, stopped, heard)
+        status = None if shown is None else asyncio.ensure_future(shown)
+        placement.board.power_on()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stopped.wait(), options.seconds)
         if status is not None:
             status.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await status
+    heard[:] = heard[:1]
     return await world.finish()
+
+
+def _show(
+    world: World,
+    placement: Placement,
+    options: RunOptions,
+    as_demo: bool,
+    stopped: asyncio.Event,
+    heard: list[Callable[[str], None]],
+) -> Coroutine[Any, Any, None] | None:
+    """What is shown while the board runs, beside what it prints; the view shows that, too."""
+    if options.view:
+        from .view.terminal import View  # needs a terminal, which not all systems have
+
+        view = View(world, placement, options.vm, stopped)
+        heard.append(view.watcher.hear)
+        return view.show()
+    return _show_status(world) if as_demo else None
 
 
 def _say_hello(world: World, options: RunOptions, target: Target) -> None:

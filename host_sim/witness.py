@@ -73,6 +73,14 @@ class Witness:
             self.dropped += ring_of(image, sector_bytes).dropped
             self.held += held_rows(image, sector_bytes, self._zero_ms, in_ram=False)
 
+    def ring_fill(self, board: Board) -> float | None:
+        """How much of the fullest ring in flash or files holds what is not settled, 0 to 1; None without one."""
+        fills = []
+        for place in self._places:
+            ring = ring_of(*_image(board, place))
+            fills.append(max(0, ring.head_seq - ring.settled_seq) / ring._count)
+        return max(fills, default=None)
+
     @staticmethod
     def _true_ms(board: Board) -> int:
         return board.kernel.epoch_ms + board.now_us() // 1000

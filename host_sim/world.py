@@ -69,16 +69,29 @@ class Placement:
     holds: Holds = field(default_factory=Holds)
 
 
-def make_vm_factory(name: str) -> Callable[[], Vm]:
-    """The VM called `name`: 'cpython' or 'micropython'. ValueError for any other."""
-    if name == "cpython":
+def make_vm_factory(name: str, interpreter: str | None = None) -> Callable[[], Vm]:
+    """The VM called `name`: 'cpython' or 'micropython', the latter in an executable when one is given.
+
+    ValueError for any other, `MissingTool` for an executable that does not do.
+    """
+    if name == "cpython" and interpreter is None:
         from .vms.cpython import CPythonVm
 
         return CPythonVm
-    if name == "micropython":
+    if name == "micropython" and interpreter is None:
         from .vms.micropython import MicroPythonVm
 
         return MicroPythonVm
+    if name == "micropython" and interpreter is not None:
+        from .vms.executable import executable_factory
+
+        return executable_factory(interpreter)
+    if name == "circuitpython":
+        raise ValueError(
+            "--vm circuitpython: the library and the simulated modules have no CircuitPython port yet"
+        )
+    if name == "cpython":
+        raise ValueError("--interpreter is for --vm micropython: cpython is this process")
     raise ValueError(f"vm must be cpython or micropython, not {name!r}")
 
 
@@ -255,6 +268,7 @@ class World:
         vm: str = "micropython",
         trace: str = "quiet_room",
         console: Callable[[str], None] = print,
+        interpreter: str | None = None,
     ) -> Placement:
         """Put a board with a BME280 into the world and copy `firmware` (a folder, or a main.py) to it.
 
@@ -262,7 +276,7 @@ class World:
         not there.
         """
         config, source = load_board(board_file)
-        placement = self.place(config, make_vm_factory(vm), trace, console)
+        placement = self.place(config, make_vm_factory(vm, interpreter), trace, console)
         self._copy_files(placement.board, firmware, source)
         return placement
 

@@ -30,6 +30,7 @@ _FREE = ("files.", "host.", "setup.")
 
 # The simulator's own timer: its callback makes the clients tell what they hold.
 _REPORT_TIMER = -1000
+VIEW_TIMER = -1001  # another: its callback tells what a view shows
 
 RESET_POWER_ON = 1  # reset causes of MicroPython's ESP32 port
 RESET_WDT = 3  # the watchdog, and the brown-out detector
@@ -99,6 +100,7 @@ class Board:
         self.boots = 0
         self.error: BaseException | None = None
         self.reported: Callable[[], None] = lambda: None
+        self.viewed: Callable[..., None] = lambda *_: None
         self._make_vm = make_vm
         self.powered = False
         self.rtc_memory = b""

@@ -18,6 +18,8 @@ PORTS = (ESP32, RP2)  # each has a module of its own of that name
 RP2_FLASH_BYTES = 2 << 20
 RP2_STORAGE_BYTES = 848 << 10
 RP2_PAGE_BYTES = 256
+HEAP_MIN_BYTES = 8 << 10
+HEAP_MAX_BYTES = 64 << 20
 
 
 @dataclass
@@ -67,6 +69,9 @@ def load_board(path: Path) -> tuple[BoardConfig, str]:
     config = BoardConfig(name=path.stem)
     if "MACHINE" in constants:
         config.machine = _typed(path, constants, "MACHINE", str)
+    config.heap_bytes = _typed(path, constants, "HEAP_BYTES", int, config.heap_bytes)
+    if not HEAP_MIN_BYTES <= config.heap_bytes <= HEAP_MAX_BYTES:
+        raise ValueError(f"{path}: HEAP_BYTES must be from {HEAP_MIN_BYTES} to {HEAP_MAX_BYTES}")
     config.epoch_year = _typed(path, constants, "EPOCH_YEAR", int, config.epoch_year)
     config.ticks_start_ms = _typed(path, constants, "TICKS_START_MS", int, config.ticks_start_ms)
     config.virtual_timers = _typed(path, constants, "VIRTUAL_TIMERS", bool, config.virtual_timers)

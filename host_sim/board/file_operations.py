@@ -27,6 +27,9 @@ class Files:
     def read(self, path: str) -> bytes:
         return self._files.read(path)
 
+    def part(self, path: str, at: int, n: int) -> bytes:
+        return self._files.read(path)[at : at + n]
+
     def stat(self, path: str) -> list[int]:
         return list(self._files.stat(path))
 

@@ -310,3 +310,7 @@ class _Host:
 
     def reported(self) -> None:
         self._board.reported()
+
+    def view(self, told: str, now_ms: int | None, used: int, free: int, dropped: int, rejected: int) -> None:
+        """How a client stands, and the heap: in words of its own, Unix ms, bytes and readings."""
+        self._board.viewed(told, now_ms, used, free, dropped, rejected)

@@ -5,7 +5,8 @@ import sys
 from _board import call, on_timer
 from _link import as_data
 
-_REPORT = -1000  # the simulator's own timer
+_REPORT = -1000  # the simulator's own timers
+_VIEW = -1001
 _clients = []
 
 
@@ -82,6 +83,15 @@ def _report():
     call("host.reported")
 
 
+def _view():
+    """How the newest client stands, for who looks on."""
+    import gc
+
+    for client in _clients[-1:]:
+        counts = (client.dropped_points, client.rejected_points)
+        call("host.view", repr(client), client.now_ms(), gc.mem_alloc(), gc.mem_free(), *counts)
+
+
 def _page(recorder):
     """The records that wait for their commit; none in the midst of a change: then a cut may take them or not."""
     from plexus_mp.log import PAYLOAD_AT
@@ -109,6 +119,7 @@ def run(run_file):
     """`run_file(name)` executes a file of the board, or returns when there is none."""
     _watch_library()
     on_timer(_REPORT, _report)
+    on_timer(_VIEW, _view)
     for name in ("boot.py", "main.py"):
         try:
             run_file(name)

@@ -103,7 +103,7 @@ class PipeVm:
         self._answering = True
         try:
             value = ask(*map(_unpacked, arguments))
-            answer = [0, _packed(value), self._due]
+            answer = [0, self._pack(value), self._due]
         except OSError as e:
             answer = [1, list(e.args), None]
         except ValueError as e:
@@ -115,6 +115,9 @@ class PipeVm:
         self._answering = False
         self._reply(answer)
         self._due.clear()
+
+    def _pack(self, value: Any) -> Any:
+        return {"x": value.hex()} if isinstance(value, bytes) else value
 
     def _reply(self, answer: Any) -> None:
         os.write(self._answers, json.dumps(answer, separators=(",", ":")).encode() + b"\n")
@@ -139,10 +142,6 @@ def _share_core(pid: int) -> None:
         core = {cores[os.getpid() % len(cores)]}
         os.sched_setaffinity(pid, core)
         os.sched_setaffinity(0, core)
-
-
-def _packed(value: Any) -> Any:
-    return {"x": value.hex()} if isinstance(value, bytes) else value
 
 
 def _unpacked(value: Any) -> Any:

@@ -16,7 +16,7 @@ const [CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E, LF, CR] = [1, 2, 3, 4, 5, 10, 13]
 const WINDOW_BYTES = 256; // of the raw-paste mode's flow control
 const OUTPUT_BYTES = 1024; // that may wait for the end of their line
 const FORCED_EXIT = 0x100; // PYEXEC_FORCED_EXIT of MicroPython's shared/runtime/pyexec.h
-const INTERRUPT = "globalThis.boardRuns && globalThis.Module._mp_sched_keyboard_interrupt()";
+const INTERRUPT = "boardRuns && (interrupted = true, Module._mp_sched_keyboard_interrupt())";
 const WAKE_MS = 5;
 
 // The VM polls nothing while it computes. A debugger can stop it all the same, and set what a UART's interrupt would set.
@@ -63,20 +63,30 @@ async function boot(line, heapBytes, raw, packagePath, shimFiles) {
   mp.FS.mkdir("/shims");
   for (const file of shimFiles) mp.FS.writeFile("/shims/" + path.basename(file), fs.readFileSync(file));
   mp.runPython("import sys\nsys.path[:] = ['/shims', '.frozen']\nimport _repl\ndel sys, _repl");
+  globalThis.boardRuns = true;
   line.send("B");
-  let ended = runFile(mp, "boot.py");
-  if (ended === "ok" && !raw) ended = runFile(mp, "main.py");
+  let ended = runFile(mp, line, "boot.py");
+  if (ended === "ok" && !raw) ended = runFile(mp, line, "main.py");
   const repl = new Repl(mp, line, raw);
   if (ended === "exit") repl.softReset();
   repl.start();
   for (;;) repl.turn();
 }
 
-function runFile(mp, name) {
-  globalThis.boardRuns = true;
-  mp.runPython(`__import__("_repl").run_file("${name}")`);
-  globalThis.boardRuns = false;
-  return mp.outcome;
+function runFile(mp, line, name) {
+  return python(mp, line, `__import__("_repl").run_file("${name}")`) ? mp.outcome : "failed";
+}
+
+// Ctrl-C may strike where none of the board's own code is there to be told.
+function python(mp, line, code) {
+  try {
+    mp.runPython(code);
+    return true;
+  } catch (error) {
+    if (error.name !== "PythonError") throw error;
+    for (const byte of Buffer.from(error.message)) line.print(byte);
+    return false;
+  }
 }
 
 // The two pipes to the board's host.
@@ -158,9 +168,21 @@ class Repl {
   }
 
   turn() {
+    this.forgetInterrupt();
+    globalThis.boardRuns = false;
     const { keys, due } = this.line.ask("R");
-    if (due.length) this.mp.runPython(`__import__("_board")._on_due([${due}])`);
+    globalThis.boardRuns = true;
+    if (due.length) python(this.mp, this.line, `__import__("_board")._on_due([${due}])`);
     for (const key of Buffer.from(keys, "latin1")) this.take(key);
+  }
+
+  // One that came when the program had ended must not stop the next.
+  forgetInterrupt() {
+    if (!globalThis.interrupted) return;
+    globalThis.interrupted = false;
+    this.line.muted = true;
+    python(this.mp, this.line, "pass");
+    this.line.muted = false;
   }
 
   take(key) {
@@ -181,10 +203,7 @@ class Repl {
   }
 
   process(key) {
-    globalThis.boardRuns = true;
-    const result = this.mp.replProcessChar(key);
-    globalThis.boardRuns = false;
-    if (result & FORCED_EXIT) this.softReset();
+    if (this.mp.replProcessChar(key) & FORCED_EXIT) this.softReset();
   }
 
   beginPaste() {
@@ -216,5 +235,6 @@ class Repl {
   }
 }
 
+globalThis.boardRuns = globalThis.interrupted = false;
 if (isMainThread) await main(process.argv.slice(2));
 else await interruptMainThread();

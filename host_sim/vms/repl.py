@@ -14,6 +14,8 @@ from .micropython import MicroPythonVm
 CTRL_C = b"\x03"
 # A program gets so long to come back to the prompt before Ctrl-C is no key but an interrupt.
 _INTERRUPT_AFTER_S = 0.05
+_STRIKES = 3
+_STRIKE_AGAIN_S = 1.0
 # What makes the REPL run something: what comes after it may find a program that runs.
 _ENTER = b"\r\x04"
 
@@ -39,6 +41,7 @@ class ReplVm(MicroPythonVm):
     def __init__(self, line: SerialLine) -> None:
         super().__init__()
         self._line = line
+        self._prompts = 0
         self._runs = False  # a program, to which Ctrl-C is an interrupt
 
     def _command(self, board: Board, request_end: int, answer_end: int) -> Sequence[object]:
@@ -74,6 +77,7 @@ class ReplVm(MicroPythonVm):
 
     def _keys_or_timers(self) -> dict[str, Any]:
         """What the prompt waits for: keys up to one that may start a program, or the numbers of timers."""
+        self._prompts += 1
         self._runs = False
         board, keys = self._board, self._line.keys
         while True:
@@ -109,6 +113,14 @@ class ReplVm(MicroPythonVm):
         if not self._runs or self._process is None or CTRL_C not in self._line.keys:
             return
         self._line.keys[:] = self._line.keys.replace(CTRL_C, b"")
+        self._strike(_STRIKES, self._prompts)
+
+    def _strike(self, times: int, prompts: int) -> None:
+        """An import that fails may swallow it: a program that goes on is struck again."""
+        if not self._runs or self._process is None or self._prompts != prompts:
+            return
+        if times > 1:
+            self._board.kernel.loop.call_later(_STRIKE_AGAIN_S, self._strike, times - 1, prompts)
         if self._answering:
             self._board.interrupt()
         else:

@@ -62,8 +62,8 @@ class Victim(MicroPythonVm):
         self._killed = killed
         self._timer: threading.Timer | None = None
 
-    def _start(self, heap_bytes: int) -> None:
-        super()._start(heap_bytes)
+    def _start(self) -> None:
+        super()._start()
         if self._booting:
             self._light_the_fuse()
 

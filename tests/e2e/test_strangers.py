@@ -90,6 +90,25 @@ def test_runs_unchanged(vm, source, tmp_path):
     assert sorted(outcome.values("n")) == list(range(30))
 
 
+BLOCKING = """
+import time
+from plexus_mp import Plexus
+px = Plexus(source_id="blocking")
+n = 0
+while True:
+    px.send("n", n)
+    n += 1
+    time.sleep(1)
+"""
+
+
+def test_a_blocking_loop_delivers_by_itself(vm, tmp_path):
+    outcome = simulate(program(tmp_path, BLOCKING), vm, 120)
+    values = outcome.values("n")
+    assert outcome.console == "" and outcome.verdict.clean
+    assert values == list(range(len(values))) and len(values) > 100
+
+
 DEEP_SLEEP = """
 import machine
 from plexus_mp import Plexus

@@ -198,6 +198,38 @@ def test_timers_go_on_at_the_prompt(board):
     terminal.port.close()
 
 
+BUSY = """
+import machine, time
+n = 0
+machine.Timer(1).init(period=7, callback=lambda t: time.sleep_ms(1))
+while True:
+    n += 1
+    if n % 300 == 0:
+        time.sleep_ms(2)
+"""
+
+
+def test_a_program_is_stopped_wherever_it_is(board, tmp_path):
+    """Ctrl-C at any moment of the boot, while it computes, while it waits, and in a timer's callback."""
+    (tmp_path / "boot.py").write_text("import time\nfor _ in range(20): time.sleep_ms(3)\n")
+    (tmp_path / "main.py").write_text(BUSY)
+    board.mpremote("cp", tmp_path / "boot.py", tmp_path / "main.py", ":")
+    terminal = board.terminal()
+    for wait_s in (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5):
+        terminal.type("\r\x03\r\x01")
+        terminal.until("raw REPL; CTRL-B to exit\r\n>")
+        terminal.type("import machine; machine.reset()\x04")
+        terminal.until("OK")
+        time.sleep(wait_s)
+        terminal.type("\r\x03\r\x01")
+        terminal.until("raw REPL; CTRL-B to exit\r\n>")
+        terminal.type("print(1 + 1)\x04")
+        terminal.until("OK2\r\n\x04\x04>")
+        terminal.type("\x02")
+    terminal.port.close()
+    board.mpremote("rm", ":boot.py", ":main.py")
+
+
 def test_a_folder_serves_one_board_at_a_time(tmp_path):
     with running_board(tmp_path, "--dir", tmp_path / "state"), pytest.raises(AssertionError, match="ended"):
         (tmp_path / "other").mkdir()

@@ -162,11 +162,11 @@ def test_a_brown_out_loop_ends(vm, tmp_path):
 )
 def test_firmware_that_never_calls_is_stopped(vm, source, tmp_path, monkeypatch, capsys):
     from host_sim import guard
-    from host_sim.vms import micropython
+    from host_sim.vms import pipe
     from host_sim.world import ROOT, World
 
     monkeypatch.setattr(guard, "WALL_GUARD_S", 1.0)
-    monkeypatch.setattr(micropython, "WALL_GUARD_S", 1.0)
+    monkeypatch.setattr(pipe, "WALL_GUARD_S", 1.0)
     world = World(1, virtual=True)
     console = []
 

@@ -6,6 +6,11 @@ from binascii import hexlify, unhexlify
 
 import _pipe
 
+try:
+    from _pipe import taken
+except ImportError:
+    taken = unhexlify
+
 FileBase = io.IOBase  # what a file must be for MicroPython to import from it
 _call = _pipe.call  # looking an attribute of a JavaScript object up allocates
 
@@ -36,7 +41,7 @@ def bind(operation, on_due):
         if due:
             on_due(due)
         if isinstance(value, dict):
-            value = unhexlify(value["x"])
+            value = taken(value["x"])
         return value
 
     return ask

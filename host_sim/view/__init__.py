@@ -1,0 +1,1 @@
+"""A running board in the terminal, with a key for each fault: `host_sim run --view`."""
