@@ -344,10 +344,10 @@ def reboots(vm: str, count: int = 20) -> list[Row]:
     ]
 
 
-def before_the_first(vm: str, minutes: float = 20) -> list[Row]:
+def before_the_first(vm: str, minutes: float = 20, known_h: float = 4) -> list[Row]:
     rows = []
     for ppm, boot in ((0, "first"), (50, "first"), (50, "second")):
-        known_s = 4 * HOUR_S if boot == "second" else 0.0
+        known_s = known_h * HOUR_S if boot == "second" else 0.0
 
         async def during(world: World, placement: Placement, known_s: float = known_s) -> None:
             board = placement.board
