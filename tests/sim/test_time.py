@@ -12,7 +12,8 @@ import pytest
 
 from host_sim.world import ROOT
 from tests.sim import time_runs
-from tests.sim.time_runs import EXPERIMENTS, Row
+from tests.sim.time_boards import Row
+from tests.sim.time_runs import EXPERIMENTS
 
 sys.path.append(str(ROOT / "tools"))
 
