@@ -14,7 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from host_sim.world import ROOT
-from tests.sim.time_runs import EXPERIMENTS, Row
+from tests.sim.time_boards import Row
+from tests.sim.time_runs import EXPERIMENTS
 
 DOCUMENT = ROOT / "docs" / "time.md"
 BEGIN, END = "<!-- tools/time_table.py writes from here -->", "<!-- to here -->"

@@ -100,7 +100,7 @@ def place(ring, run, rest_ms, knot):
     end_ms = unix_ms(ring.times[end], 0)
     later_ms = end_ms - rest_ms
     if knot and run:
-        if ring.rtc.get(run[0][0], 0) < knot[0] or not (steady and min([True] + [one[2] for one in run[1:]])):
+        if ring.rtc.get(run[0][0], 0) < knot[0] or not (steady and all([one[2] for one in run[1:]])):
             knot = None  # the RTC has begun anew since
     for number, last_ms, went_on in reversed(run):
         start_ms = later_ms - last_ms - 1

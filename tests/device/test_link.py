@@ -210,6 +210,8 @@ def test_backoff_grows_to_a_minute_with_jitter():
             b.network.reachable = True
             b.pass_ms(75_000)
             assert b.link.status == ONLINE
+            for _ in range(8):  # what time it is has become less certain meanwhile: it is asked for
+                b.pass_ms(1000)
             b.network.wires[-1].broken = OSError(104)
             b.network.reachable = False
             b.send()
@@ -261,8 +263,38 @@ def test_weeks_without_trouble():
                 b.pass_ms(1251)
             for _ in range(40):
                 b.send(1)
+                for _ in range(8):  # questions for the time go first
+                    b.pass_ms(1000)
                 assert b.outbox.waiting == 0
                 b.pass_ms(43_200_000)
+
+
+def test_the_time_is_asked_for_again_when_it_has_become_uncertain():
+    with on_bench() as b:
+        b.send()
+        assert len(b.frames) == 1
+        for hours in (1, 5):
+            b.pass_ms(hours * 3_600_000)
+            b.frames.clear()
+            b.send(1)
+            for _ in range(8):
+                b.pass_ms(1000)
+            asked = [len(fakes.parse_frame(frame)) for frame in b.frames]
+            assert asked[0] == 1 and 2 <= len(asked) <= 6 and not any(asked[1:]), asked
+            b.send(1)
+            assert len(b.frames) == len(asked) + 1, "it is certain enough now"
+
+
+def test_answers_that_tell_the_time_are_looked_for_often():
+    with on_bench(synced=False) as b:
+        assert not b.link.hasty
+        b.network.serve = None
+        b.send()
+        assert b.link.hasty
+        b.pass_ms(2900)
+        assert b.link.hasty
+        b.pass_ms(200)
+        assert not b.link.hasty, "so slow an answer tells it badly"
 
 
 def test_first_contact_asks_for_the_time():
