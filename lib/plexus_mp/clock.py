@@ -51,6 +51,7 @@ class Clock:
         self.source = ""
         self.refused = self.outliers = self.syncs = 0
         self._against = 0  # outliers in a row
+        self._width = 0  # of the interval that the mapping was made from
         self._rate_lo = -_DRIFT_MAX_PPB
         self._rate_hi = _DRIFT_MAX_PPB
 
@@ -195,12 +196,16 @@ class Clock:
         """Lead the mapping to the middle of what is known; True when that changes it."""
         target = now + (self._lo + self._hi) // 2
         rate = self.drift_ppb
-        if not self.segments or sent_ms < 0:
+        width = self._hi - self._lo
+        if not self.segments or (sent_ms < 0 and width < self._width):
+            self._width = width
             self.segments[:] = [(0, target - now - now * rate // 1_000_000_000, rate, 0)]
             return True
         before = unix_ms(self.segments, now)
         worth = (self._hi - self._lo) // 8 + 2
         start = sent_ms + 1
+        if start < self.segments[-1][0] <= now:  # up to there it is as good as it was promised
+            start = self.segments[-1][0]
         kept = [segment for segment in self.segments if segment[0] < start]
         while len(kept) > 1 and kept[1][0] <= self.stored_ms + 1:
             kept.pop(0)
