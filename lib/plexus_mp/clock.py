@@ -51,7 +51,8 @@ class Clock:
         self.source = ""
         self.refused = self.outliers = self.syncs = 0
         self._against = 0  # outliers in a row
-        self._width = 0  # of the interval that the mapping was made from
+        self._first = self._last = 0  # uptimes of the first and the last answer
+        self._promise = 0  # the least error that was promised since the first
         self._rate_lo = -_DRIFT_MAX_PPB
         self._rate_hi = _DRIFT_MAX_PPB
 
@@ -193,23 +194,35 @@ class Clock:
         return 1000 - (self.uptime_ms(ticks_ms()) + (self._lo + self._hi) // 2) % 1000
 
     def _map(self, now, sent_ms):
-        """Lead the mapping to the middle of what is known; True when that changes it."""
+        """Lead the mapping to the middle of what is known; True when that changes it.
+
+        No reading is dated worse by that than was promised when it was taken: what lies before the last answer stays
+        as it is, unless the whole becomes better than any promise was.
+        """
         target = now + (self._lo + self._hi) // 2
         rate = self.drift_ppb
-        width = self._hi - self._lo
-        if not self.segments or (sent_ms < 0 and width < self._width):
-            self._width = width
+        half = (self._hi - self._lo) // 2 + 2  # and what rounding makes of it
+        since_first = now - self._first if self.segments else 0
+        at_first = half + since_first * max(self._rate_hi - rate, rate - self._rate_lo) // 1_000_000_000
+        if not self.segments or (sent_ms < 0 and at_first <= self._promise):
+            self._first = now - since_first
             self.segments[:] = [(0, target - now - now * rate // 1_000_000_000, rate, 0)]
-            return True
+            changed = True
+        else:
+            changed = self._change(now, max(sent_ms + 1, self._last), target, rate)
+        off_ms = abs(unix_ms(self.segments, now) - target)
+        self._promise = off_ms + half if not since_first else min(self._promise, off_ms + half)
+        self._last = now
+        return changed
+
+    def _change(self, now, start, target, rate):
+        """Have the segments from `start` on arrive at `target`; False when that is not worth it, or not possible."""
         before = unix_ms(self.segments, now)
         worth = (self._hi - self._lo) // 8 + 2
-        start = sent_ms + 1
-        if start < self.segments[-1][0] <= now:  # up to there it is as good as it was promised
-            start = self.segments[-1][0]
         kept = [segment for segment in self.segments if segment[0] < start]
         while len(kept) > 1 and kept[1][0] <= self.stored_ms + 1:
             kept.pop(0)
-        if -worth < target - before < worth or len(kept) + 2 > _KEEP:
+        if -worth < target - before < worth or len(kept) + 2 > _KEEP or start > now:
             return False
         kept += self._lead(now, start, target, rate)
         self.segments[:] = kept  # in one step: an interrupt finds the old ones or the new ones

@@ -51,6 +51,9 @@ _CLOCK = (
     "_base_hi",
     "_rate_lo",
     "_rate_hi",
+    "_first",
+    "_last",
+    "_promise",
     "stored_ms",
     "source",
 )

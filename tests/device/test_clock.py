@@ -181,3 +181,32 @@ def test_the_drift_of_an_earlier_boot_is_a_start():
         assert told.error_ms >= 720 and plain.error_ms >= 720
         assert not _hear(told, true_ms, ticks, spread=40)  # it was that good already
         assert abs(told.drift_ppb - 50_000) <= 12_000
+
+
+def test_no_later_answer_dates_a_reading_worse_than_was_promised():
+    """Whatever the ways to the gateway, the drift, and what was sent meanwhile: until then a mapping may change."""
+
+    def check(g):
+        ppm = g.between(-50, 50)
+        with fakes.Ticks() as ticks:
+            clock = Clock(fakes.FLOOR_MS)
+            promised, sent_ms = [], -1
+            for _ in range(g.between(3, 12)):
+                ticks.advance(g.pick((500, 5_000, 60_000, 300_000, 1_800_000)) * g.between(1, 4))
+                asked, round_trip_ms = ticks.ms(), g.pick((20, 100, 600, 1300)) * g.between(1, 2)
+                at = ticks.total + g.below(round_trip_ms + 1)
+                at_ms = fakes.UNIX_MS + at + at * ppm // 1_000_000
+                ticks.advance(round_trip_ms)
+                clock.hear(at_ms, at_ms + 1, asked, ticks.ms(), sent_ms, "test")
+                for taken, error_ms in promised:
+                    true_ms = fakes.UNIX_MS + taken + taken * ppm // 1_000_000
+                    if taken > sent_ms:
+                        off_ms = abs(unix_ms(clock.segments, taken) - true_ms)
+                        assert off_ms <= error_ms + 1, (taken, off_ms, error_ms)
+                for _ in range(g.below(3)):
+                    ticks.advance(g.between(1_000, 600_000))
+                    promised.append((ticks.total, clock.error_ms))
+                if promised and g.chance(3):
+                    sent_ms = max(sent_ms, g.pick(promised)[0])
+
+    gen.for_seeds(60, check)
