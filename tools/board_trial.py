@@ -63,10 +63,12 @@ class _BoardSettings(Settings):
     """What a client finds on the board: its board file, then the port's defaults."""
 
     def __init__(self, constants: dict[str, Any]) -> None:
+        self.place = ""
         self._constants = constants
         self._defaults = port_defaults(constants.get("RING"))
 
     def get(self, name: str, argument: Any = None) -> Any:
+        self.place = name
         if argument is not None:
             return argument
         return self._constants.get(name.upper(), self._defaults.get(name))
@@ -173,6 +175,9 @@ class Trial:
                 f"ring_bytes: {count} files of {size} bytes need {need} blocks of {BLOCK_BYTES} bytes, "
                 f"the filesystem has {free} beside the firmware"
             )
+
+    def stop(self) -> None:
+        """This client has no timer; a later one on a ring of the same name lets go of it."""
 
     def _open_flash(self, where: str) -> tuple[FlashBlocks, int, bool]:
         config = self.config

@@ -243,6 +243,8 @@ class Plexus:
                 break
         if self.commands is not None:
             self.commands.run_due(True)
+        if self._monitor is not None:
+            self._monitor.look()
         # While the answer that tells the time is awaited the timer is quicker: when it came is then known better.
         period_ms = self._tick_ms
         if self._link.hasty:

@@ -22,8 +22,11 @@ def adopt(link, outbox, recorder, session, name):
     before = outbox.own_source
     if not recorder.apart(_rename, outbox, recorder, source):
         return False  # in the midst of a send(): the next welcome says it again
-    session._hello = session._hello.replace(b'"source_id":' + before, b'"source_id":' + source)
-    session._beat = session._beat.replace(b'"source_id":' + before, b'"source_id":' + source)
+    old, new = b'"source_id":' + before, b'"source_id":' + source
+    session.hello = session._told = session.hello.replace(old, new)  # the gateway knows it
+    session._beat = session._beat.replace(old, new)
+    if session.commands is not None:
+        session.commands._hello = session.commands._hello.replace(old, new)
     found = load()
     asked = found.get("asked") if found.get("name") == json.loads(before) else json.loads(before)
     found["asked"] = asked

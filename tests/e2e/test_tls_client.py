@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import calendar
 
 import pytest
 
@@ -63,7 +64,9 @@ def test_over_tls_each_reading_is_stored_once(vm, tmp_path):
 
 def _built(date):
     def prepare(placement):
-        placement.board.files.write("/lib/plexus_mp/build.py", f"DATE = {date}\n".encode())
+        unix_ms = calendar.timegm((*date, 0, 0, 0)) * 1000
+        build = f"DATE = {date}\nUNIX_MS = {unix_ms}\n"
+        placement.board.files.write("/lib/plexus_mp/build.py", build.encode())
 
     return prepare
 
@@ -144,7 +147,8 @@ def test_a_clock_that_the_program_spoils_is_set_again(vm, tmp_path):
 
     outcome, server = run(vm, tmp_path, 80, 300, disturb)
     _all_stored(outcome, 80)
-    assert server.handshakes == 3 and "certificate" not in outcome.console
+    # Three, and perhaps one more to hear the time again.
+    assert server.handshakes in (3, 4) and "certificate" not in outcome.console
 
 
 def test_plain_http_to_a_server_of_tls_does_not_hang(vm, tmp_path):
