@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from host_sim.journal import Verdict
+from host_sim.scenario import find_scenario
 from host_sim.world import ROOT, World
 
 # What a file of the profile counts as, first match wins.
@@ -36,14 +37,20 @@ _PARTS = {
 }
 
 
-def run(vm: str, seconds: float) -> tuple[Verdict, float, float]:
-    """The verdict, seconds of wall clock, and seconds of this process's and its children's processors."""
+def run(vm: str, seconds: float, name: str = "") -> tuple[Verdict, float, float]:
+    """The verdict, seconds of wall clock, and seconds of this process's and its children's processors.
+
+    `name` is that of a scenario, which is played as long.
+    """
     world = World(1, virtual=True)
+    scenario = find_scenario(name) if name else None
 
     async def play() -> Verdict:
         await world.start()
-        firmware, board = ROOT / "firmware", ROOT / "boards" / "esp32.py"
-        placement = world.add_board(firmware, board, vm, console=lambda text: None)
+        board = (scenario and scenario.board_file()) or ROOT / "boards" / "esp32.py"
+        placement = world.add_board(ROOT / "firmware", board, vm, console=lambda text: None)
+        if scenario is not None:
+            world.direct(placement, scenario, seconds)
         placement.board.power_on()
         await asyncio.sleep(seconds)
         return await world.finish()
@@ -58,9 +65,10 @@ def _cpu_s() -> float:
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
-def report(vm: str, seconds: float, span: str) -> None:
-    verdict, wall_s, cpu_s = run(vm, seconds)
-    state = "clean" if verdict.clean and not verdict.resent else f"NOT CLEAN {verdict.counts()}"
+def report(vm: str, seconds: float, span: str, name: str = "") -> None:
+    verdict, wall_s, cpu_s = run(vm, seconds, name)
+    span = f"{span}, `{name}`" if name else span
+    state = "clean" if verdict.clean and (name or not verdict.resent) else f"NOT CLEAN {verdict.counts()}"
     sample_us = cpu_s / (verdict.accepted / 3) * 1e6
     print(
         f"| {vm} | {span} | {verdict.accepted} | {state} | {wall_s:.0f} | {seconds / wall_s:,.0f} | {sample_us:.0f} |"
@@ -88,6 +96,7 @@ def main() -> None:
     print("| VM | board time | readings | journal | wall s | times real time | processor µs a sample |")
     print("|---|---|--:|---|--:|--:|--:|")
     report("cpython", arguments.days * 86400, f"{arguments.days:g} d")
+    report("cpython", arguments.days * 86400, f"{arguments.days:g} d", "week-in-a-house")
     report("micropython", arguments.hours * 3600, f"{arguments.hours:g} h")
     print("\n| on the cpython VM | share of the time, profiled |")
     print("|---|--:|")

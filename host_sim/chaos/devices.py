@@ -17,9 +17,9 @@ _PARTITIONS = """PARTITIONS = [
 ]"""
 _PARTITION_AT = 0x3C0000
 _SECTOR_BYTES = 4096
-# The first half of what `rp2.Flash` covers is the filesystem, the ring begins behind it.
-_RP2 = """FILES_BYTES = 434176
-RING = "rp2:434176:131072"
+# The first part of what `rp2.Flash` covers is the filesystem, the ring begins behind it.
+_RP2 = """FILES_BYTES = 655360
+RING = "rp2:655360:131072"
 COMMIT_MS = {commit_ms}
 PAGE_BYTES = 512"""
 

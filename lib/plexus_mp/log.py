@@ -254,7 +254,7 @@ class Log:
     def _put_begun(self, rtc_ms):
         """The mark that a boot's first record comes behind; as long as needed."""
         mark = bytearray(b"\xff" * self._up(_BEGUN_BYTES))
-        pack_into("<BIIH", mark, 0, _BEGUN, self.boot, rtc_ms & 0xFFFFFFFF, rtc_ms >> 32)
+        pack_into("<BIIH", mark, 0, _BEGUN, self.boot, rtc_ms & 0xFFFFFFFF, rtc_ms >> 32 & 0xFFFF)
         seal(self.head_seq & 0xFFFFFF, mark, 0, _BEGUN_BYTES - CRC_BYTES)
         return mark
 
@@ -271,7 +271,7 @@ class Log:
         if self.knot and n < _SEGMENTS_MAX:
             n |= 0x80
             rtc, unix = self.knot
-            table += pack("<IHIH", rtc & 0xFFFFFFFF, rtc >> 32, unix & 0xFFFFFFFF, unix >> 32)
+            table += pack("<IHIH", rtc & 0xFFFFFFFF, rtc >> 32 & 0xFFFF, unix & 0xFFFFFFFF, unix >> 32)
         at = self.first + 2
         opening = bytearray(b"\xff" * (self.first + (n and self._up(2 + len(table) + CRC_BYTES))))
         if n:

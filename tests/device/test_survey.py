@@ -159,3 +159,16 @@ def test_wakes_share_a_file():
             device = board.wake()
             board.sleep(600_000)
         assert device.ring.head_seq == 1 and sorted(device.ring.rtc) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_real_time_clock_before_its_epoch_is_kept_as_it_is_and_not_believed():
+    """It may be set to anything: 48 bits of it are stored."""
+    with fakes.Ticks() as ticks:
+        board = _Board(ticks)
+        for rtc in (-3_600_000, 1 << 50, 0):
+            board.rtc = rtc
+            board.wake(synced=rtc != 0)
+            board.sleep(60_000)
+        board.rtc = -5
+        device = board.wake(synced=True)
+        board.errors(device, (4, 6))
