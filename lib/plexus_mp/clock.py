@@ -13,8 +13,8 @@ from .ports import const, ticks_diff, ticks_ms
 
 # Half of what ticks count before they wrap must not pass between two calls of `at`: the anchor keeps close.
 _ANCHOR_MS = const(1 << 20)
-# 2100-01-01: a gateway that says otherwise has no clock to learn from.
-_CEILING_MS = 4_102_444_800_000
+# 25 years: what a gateway says that lies further behind the library's making is no time to learn from.
+_LIFE_MS = 788_940_000_000
 # Crystals of boards are good for 10 to 50 ppm (ESP32 hardware design guidelines), bad and warm ones for more.
 _DRIFT_MAX_PPB = const(200_000)
 # What a known drift may change with the temperature, per base; and how old a base becomes.
@@ -89,7 +89,7 @@ class Clock:
         `sent_ms`: the uptime up to which readings were sent with the mapping so far, -1 when there are none.
         True when the mapping changed: `segments` must be on flash before a reading is dated by it.
         """
-        if not self._floor_ms <= earliest_ms < _CEILING_MS:
+        if not 0 <= earliest_ms - self._floor_ms < _LIFE_MS:
             self.refused += 1
             return False
         now = self.uptime_ms(heard)

@@ -27,12 +27,12 @@ BUGS = {
     ),
     "one answer releases all that is under way": (
         "outbox.py",
-        "            end, points = self._flight[0]\n",
-        "            end, points = self._flight[-1]\n",
+        "            self._settle(self._flight[0])\n",
+        "            self._settle(self._flight[-1])\n",
     ),
     "what was sent is dated anew": (
         "clock.py",
-        "        if not self.segments or sent_ms < 0:\n",
+        "        if not self.segments or (sent_ms < 0 and at_first <= self._promise):\n",
         "        if True:\n",
     ),
     "dropped and not counted": (

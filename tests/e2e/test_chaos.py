@@ -69,7 +69,7 @@ def test_the_clock_is_held_to_what_it_claims():
 
 DIGEST = """
 from host_sim.chaos.sweep import Orders, report_on
-print(report_on(Orders(HALF_S), 11).digest)
+print(report_on(Orders(1800.0), 11).digest)
 """
 
 

@@ -130,6 +130,8 @@ class InMemory:
         return [os.path.basename(path) for path in self._files]
 
     def _mkdir(self, folder: str) -> None:
+        if self._files is not None:
+            raise OSError(errno.EEXIST)
         self._files = {}
 
     def _remove(self, path: str) -> None:
