@@ -78,7 +78,7 @@ class Witness:
         fills = []
         for place in self._places:
             ring = ring_of(*_image(board, place))
-            fills.append(max(0, ring.head_seq - ring.settled_seq) / ring._count)
+            fills.append(max(0, ring.head_seq - ring.settled_seq) / ring.sectors)
         return max(fills, default=None)
 
     @staticmethod

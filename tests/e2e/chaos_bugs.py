@@ -25,10 +25,10 @@ BUGS = {
         "            series.defined = 0\n",
         "            series.defined = series.defined\n",
     ),
-    "one answer releases all that is under way": (
-        "outbox.py",
-        "            self._settle(self._flight[0])\n",
-        "            self._settle(self._flight[-1])\n",
+    "what a gateway dropped is taken for stored": (
+        "link.py",
+        "http.find(_SUCCESS) >= 0 and http.find(_DROPPED) < 0:\n",
+        "http.find(_SUCCESS) >= 0:\n",
     ),
     "what was sent is dated anew": (
         "clock.py",

@@ -24,7 +24,7 @@ FOUND_BY = {
     "released before it is stored": (4, HALF_S, "lost"),
     "settled one commit too far": (5863, HALF_S, "counters"),
     "names told once, not in each sector": (1, HALF_S, "lost"),
-    "one answer releases all that is under way": (1436, HALF_S, "lost"),
+    "what a gateway dropped is taken for stored": (20, HALF_S, "lost"),
     "what was sent is dated anew": (38, HALF_S, "duplicates"),
     "dropped and not counted": (76, HOUR_S, "lost"),
 }
