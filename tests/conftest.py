@@ -1,5 +1,7 @@
 """What tests of all folders share."""
 
+import gc
+
 import pytest
 
 from tests.e2e.simulation import KEYS, VMS
@@ -9,6 +11,14 @@ from tests.e2e.simulation import KEYS, VMS
 def vm(request):
     """Each of the VMs, by name."""
     return request.param
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_collections():
+    """Each client collects garbage when it is made: what the tests before have left is looked at once a file."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -6,7 +6,6 @@ then goes on: sends, drains, and a reboot of what is in flash. `PLEXUS_STRIDE` s
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -284,16 +283,6 @@ class Client:
         history.check_end()
 
 
-@pytest.fixture
-def light_collections():
-    """A client collects garbage when it is made, hundreds of times here: what other tests left is not looked at."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("light_collections")
 @pytest.mark.parametrize("strike", ("exception", "send"))
 @pytest.mark.parametrize("kind", ("ram", "flash", "pages"))
 def test_a_tick_struck_anywhere(kind: str, strike: str) -> None:
