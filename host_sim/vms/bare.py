@@ -13,7 +13,7 @@ from pathlib import Path
 from ..node import find_node, npm_file
 
 _BUILD = "@micropython/micropython-webassembly-pyscript/micropython.mjs"
-HEAP_BYTES = 4 << 20
+HEAP_BYTES = 8 << 20
 
 # Some builds have no sockets. What only imports the name gets by with any module in its place.
 WITHOUT_SOCKETS = """

@@ -36,7 +36,7 @@ def _names(file: str) -> tuple[str, ...]:
 def test_file(vm: str, file: str) -> None:
     """Every test of the file passes there, and none that CPython knows is missing."""
     names = _names(file)
-    load = f"from device import runner\nmodule = runner.load({file!r})"
+    load = f"import plexus_mp\nfrom device import runner\nmodule = runner.load({file!r})"
     count = "print(len(runner.names(module)), 'tests')"
     # One snippet a test: garbage is collected between snippets only.
     tests = [f"runner.run_one(module, {name!r})" for name in names]
