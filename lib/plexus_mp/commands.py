@@ -54,6 +54,10 @@ class Commands(Runner):
         session.ws.room = min(session.room, _FRAME_MAX)
         session.commands = self
 
+    def rename(self, old, new):
+        """As of the session: what is declared later is told under the new name too."""
+        self._hello = self._hello.replace(old, new)
+
     # declarations
 
     def decorator(self, name, declaration):

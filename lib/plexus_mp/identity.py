@@ -22,11 +22,7 @@ def adopt(link, outbox, recorder, session, name):
     before = outbox.own_source
     if not recorder.apart(_rename, outbox, recorder, source):
         return False  # in the midst of a send(): the next welcome says it again
-    old, new = b'"source_id":' + before, b'"source_id":' + source
-    session.hello = session._told = session.hello.replace(old, new)  # the gateway knows it
-    session._beat = session._beat.replace(old, new)
-    if session.commands is not None:
-        session.commands._hello = session.commands._hello.replace(old, new)
+    session.rename(b'"source_id":' + before, b'"source_id":' + source)
     found = load()
     asked = found.get("asked") if found.get("name") == json.loads(before) else json.loads(before)
     found["asked"] = asked

@@ -66,6 +66,16 @@ class Session:
         """Frames of this conversation that are released."""
         return self._seq - self._outbox.handed
 
+    def rename(self, old, new):
+        """The gateway gave another name: what is said from now on has it, and the conversation goes on as it would."""
+        told_all = self._told is self.hello
+        self.hello = self.hello.replace(old, new)
+        self._beat = self._beat.replace(old, new)
+        if told_all:
+            self._told = self.hello
+        if self.commands is not None:
+            self.commands.rename(old, new)
+
     def start(self):
         """Connect. Blocks for the name resolution only."""
         self._seq = self._acked = self._unasked = 0

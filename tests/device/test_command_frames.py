@@ -139,3 +139,20 @@ def test_ids_as_long_as_a_frame():
         talk.drop()
         said = talk.connect() + talk.run(200)
         assert talk.session.up and {each["run_id"] for each in said if "run_id" in each} >= {"x" * 256}
+
+
+def test_a_new_name_begins_no_conversation_and_holds_none_up():
+    old, new = b'"source_id":"test-1"', b'"source_id":"test-1_2"'
+    with talks.Talk() as talk:
+        talk.commands.declare("early", lambda run: None, idempotent=True)
+        talk.connect()
+        talk.hello = None
+        talk.session.rename(old, new)
+        talk.run()
+        assert talk.hello is None, "the gateway knows it: it gave the name"
+        talk.commands.declare("late", lambda run: None, idempotent=True)
+        talk.session.rename(new, old)  # before what was declared is told
+        talk.session.rename(old, new)
+        talk.connect()
+        assert talk.hello["source_id"] == "test-1_2"
+        assert [command["name"] for command in talk.hello["commands"]] == ["early", "late"]

@@ -9,10 +9,10 @@ from plexus_mp.link import AUTH_FAILED, OFFLINE, ONLINE, RATE_LIMITED, Link
 from . import fakes, gen
 
 _DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
-_STORED = '{"success":true,"count":4}'
+STORED = '{"success":true,"count":4}'
 
 
-def _answer(status, body, date=_DATE):
+def answer(status, body, date=_DATE):
     head = "HTTP/1.1 %d X\r\nContent-Length: %d\r\n" % (status, len(body))
     if date:
         head += "Date: %s\r\n" % date
@@ -31,7 +31,7 @@ class Bench:
         http = Http(fakes.dial, "gateway", 80, "/ingest", "plx_secret", "agent/1")
         self.link = Link(self.outbox, http, self.device.recorder)
         self.frames = []
-        self.say = lambda frame: _answer(200, _STORED)
+        self.say = lambda frame: answer(200, STORED)
 
     def _serve(self, wire, body):
         self.frames.append(body)
@@ -89,7 +89,7 @@ _REFUSED = (45_000, 75_000)
 
 # status, body, effect, status of the link, bounds of the pause in ms
 _TABLE = (
-    (200, _STORED, RELEASED, ONLINE, None),
+    (200, STORED, RELEASED, ONLINE, None),
     (200, '{"success":true,"count":0,"dropped":4,"source_id":"a"}', KEPT, RATE_LIMITED, _SLOW),
     (200, '{"success":true,"count":3,"dropped":1}', KEPT, RATE_LIMITED, _SLOW),
     (200, '{"success":true,"count":4,"dropped":0}', RELEASED, ONLINE, None),
@@ -119,9 +119,9 @@ _TABLE = (
 )
 
 
-def _one_answer(status, body, effect, state, pause):
+def _oneanswer(status, body, effect, state, pause):
     with on_bench() as b:
-        said = [_answer(status, body)]
+        said = [answer(status, body)]
         b.say = lambda frame: said.pop() if said else None
         b.send()
         first = b.frames[0]
@@ -144,10 +144,10 @@ def _one_answer(status, body, effect, state, pause):
 
 def test_answers():
     for row in _TABLE:
-        _one_answer(*row)
+        _oneanswer(*row)
 
 
-def test_what_is_no_answer():
+def test_what_is_noanswer():
     for garbage in (b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"):
         with on_bench() as b:
             b.say = lambda frame: garbage
@@ -155,7 +155,7 @@ def test_what_is_no_answer():
             if b.link.busy:  # b"" queues the end of the stream
                 b.step()
             assert b.link.failures >= 1 and b.outbox.waiting == 4 and b.link.status == OFFLINE
-            b.say = lambda frame: _answer(200, _STORED)
+            b.say = lambda frame: answer(200, STORED)
             b.pass_ms(1251)
             assert b.outbox.delivered == 4 and b.frames[0] == b.frames[-1]
 
@@ -167,7 +167,7 @@ def test_no_answer_at_all():
         assert b.link.busy
         b.pass_ms(10_001)
         assert not b.link.busy and b.link.waiting and not b.network.open
-        b.say = lambda frame: _answer(200, _STORED)
+        b.say = lambda frame: answer(200, STORED)
         b.pass_ms(1251)
         assert b.outbox.delivered == 4 and b.frames[0] == b.frames[1] and b.link.retries == 1
 
@@ -230,111 +230,25 @@ def test_jitter_differs():
 
 def test_a_refused_key_loses_nothing():
     with on_bench() as b:
-        b.say = lambda frame: _answer(401, '{"error":"invalid API key"}')
+        b.say = lambda frame: answer(401, '{"error":"invalid API key"}')
         b.send()
         for _ in range(30):
             b.pass_ms(75_001)
             assert b.link.status == AUTH_FAILED and b.outbox.waiting == 4
         assert len(b.frames) == 31 and len(set(b.frames)) == 1
-        b.say = lambda frame: _answer(200, _STORED)
+        b.say = lambda frame: answer(200, STORED)
         b.pass_ms(75_001)
         assert b.outbox.delivered == 4
 
 
 def test_retry_now_ends_the_pause():
     with on_bench() as b:
-        b.say = lambda frame: _answer(401, "{}")
+        b.say = lambda frame: answer(401, "{}")
         b.send()
         b.link.retry_now()
-        b.say = lambda frame: _answer(200, _STORED)
+        b.say = lambda frame: answer(200, STORED)
         b.step()
         assert b.outbox.delivered == 4
-
-
-def test_weeks_without_trouble():
-    """Half a round of ticks (6 days) after the last pause the comparison of ticks turns: nothing may wait then."""
-    with on_bench() as b:
-        for trouble in (False, True):
-            if trouble:
-                b.network.wires[-1].broken = OSError(104)
-                b.network.reachable = False
-                b.send()
-                b.network.reachable = True
-                b.pass_ms(1251)
-            for _ in range(40):
-                b.send(1)
-                for _ in range(8):  # questions for the time go first
-                    b.pass_ms(1000)
-                assert b.outbox.waiting == 0
-                b.pass_ms(43_200_000)
-
-
-def test_the_time_is_asked_for_again_when_it_has_become_uncertain():
-    with on_bench() as b:
-        b.send()
-        assert len(b.frames) == 1
-        for hours in (1, 5):
-            b.pass_ms(hours * 3_600_000)
-            b.frames.clear()
-            b.send(1)
-            for _ in range(8):
-                b.pass_ms(1000)
-            asked = [len(fakes.parse_frame(frame)) for frame in b.frames]
-            assert asked[0] == 1 and 2 <= len(asked) <= 6 and not any(asked[1:]), asked
-            b.send(1)
-            assert len(b.frames) == len(asked) + 1, "it is certain enough now"
-
-
-def test_answers_that_tell_the_time_are_looked_for_often():
-    with on_bench(synced=False) as b:
-        assert not b.link.hasty
-        b.network.serve = None
-        b.send()
-        assert b.link.hasty
-        b.pass_ms(2900)
-        assert b.link.hasty
-        b.pass_ms(200)
-        assert not b.link.hasty, "so slow an answer tells it badly"
-
-
-def test_first_contact_asks_for_the_time():
-    with on_bench(synced=False) as b:
-        b.step()
-        assert not b.frames, "nothing to say, nothing to ask"
-        b.send()
-        for _ in range(8):
-            b.pass_ms(500)
-        assert [len(fakes.parse_frame(frame)) for frame in b.frames] == [0] * 6 + [4], (
-            "what time it is, and five times when a second begins"
-        )
-        assert b.device.recorder.clock.synced and b.outbox.delivered == 4
-        stamps = [p["timestamp"] for p in fakes.parse_frame(b.frames[-1])]
-        assert abs(stamps[0] - fakes.UNIX_MS) <= 1000
-
-
-def test_first_contact_through_anything_but_a_gateway():
-    for status, body, date in (
-        (200, _STORED, None),
-        (200, _STORED, "Thu, 01 Jan 1970 00:00:00 GMT"),
-        (200, _STORED, "yesterday"),
-        (400, '{"error":"points[0] is bad"}', None),
-        (413, '{"error":"too large"}', None),
-        (500, "", None),
-        (401, "{}", None),
-    ):
-        with on_bench(synced=False) as b:
-            b.say = lambda frame: _answer(status, body, date)
-            b.send()
-            for _ in range(5):
-                b.pass_ms(75_001)
-            assert len(b.frames) == 6
-            assert all([fakes.parse_frame(frame) == [] for frame in b.frames]), "no reading is sent undated"
-            assert b.outbox.waiting == 4 and b.outbox.rejected == 0
-            b.say = lambda frame: _answer(200, _STORED)
-            b.pass_ms(75_001)
-            for _ in range(8):
-                b.pass_ms(1001)
-            assert b.outbox.delivered == 4, (status, body, date)
 
 
 def test_bisection_finds_the_one_point():
@@ -342,7 +256,7 @@ def test_bisection_finds_the_one_point():
 
         def say(frame):
             values = [p["value"] for p in fakes.parse_frame(frame)]
-            return _answer(400, '{"error":"no"}') if 7 in values else _answer(200, _STORED)
+            return answer(400, '{"error":"no"}') if 7 in values else answer(200, STORED)
 
         b.say = say
         b.send(12)
@@ -354,10 +268,10 @@ def test_bisection_finds_the_one_point():
 def test_a_gateway_that_refuses_everything_ends():
     for error in ("points[0] is bad", "no", "points[-5]"):
         with on_bench() as b:
-            b.say = lambda frame: _answer(400, json.dumps({"error": error}))
+            b.say = lambda frame: answer(400, json.dumps({"error": error}))
             b.send(9)
             assert b.outbox.rejected == 9 and b.outbox.waiting == 0 and b.device.ring.left == 0
-            b.say = lambda frame: _answer(200, _STORED)
+            b.say = lambda frame: answer(200, STORED)
             b.send(2)
             assert b.outbox.delivered == 2
 
@@ -385,17 +299,17 @@ def _random_gateway(g):
             points = fakes.parse_frame(frame)
             if g.chance(3):
                 status, body, effect, _, _ = g.pick([row for row in _TABLE if row[2] == KEPT])
-                return _answer(status, body)
+                return answer(status, body)
             if frame in stored:
-                return _answer(200, _STORED)
+                return answer(200, STORED)
             if g.chance(6) and points:
                 index = g.below(len(points))
                 refused.append(points[index]["value"])
-                return _answer(400, '{"error":"points[%d].value"}' % index)
+                return answer(400, '{"error":"points[%d].value"}' % index)
             if g.chance(8) and len(points) > 1:
-                return _answer(413, '{"error":"too large"}')
+                return answer(413, '{"error":"too large"}')
             stored[frame] = [p["value"] for p in points]
-            return None if g.chance(5) else _answer(200, _STORED)
+            return None if g.chance(5) else answer(200, STORED)
 
         b.say = say
         number = 0
