@@ -40,7 +40,7 @@ class Session:
         self.ws = ws
         self._outbox = outbox
         self._link = link
-        self.hello = hello
+        self.hello = self._told = hello  # what is to be said, and what the gateway was told
         self._beat = beat
         self._state = _CLOSED
         self._tail = bytearray(b'"type":"telemetry","seq":          ')
