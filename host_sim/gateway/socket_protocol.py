@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 from wsproto.connection import ConnectionState
 
-from .plain_frames import frame_of, payload_at, text_of
+from .plain_frames import Between, frame_of, text_of
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -26,7 +26,7 @@ GOODBYE_REASON = "gateway restarting"
 class GatewayWebSocket(WSProtocol):
     """WebSocket on one connection; the application finds it in `scope["state"]["socket"]`.
 
-    Plain text frames, which nearly all are, go past wsproto, as long as that was given nothing but whole frames.
+    Plain text frames, which nearly all are, go past wsproto, whenever that stands between two messages.
     `hears_goodbye` is None until the application says that a device is at the other end, and then whether
     it may be sent a close frame at a shutdown.
     """
@@ -44,8 +44,7 @@ class GatewayWebSocket(WSProtocol):
         self.hears_goodbye: bool | None = None
         self.ended = False  # by the gateway: what is still queued of the device is not looked at
         self._heard_s = self.loop.time()
-        self._between = True  # wsproto is in the midst of neither a frame nor a message
-        self._asked = False
+        self._between = Between()  # wsproto is in the midst of neither a frame nor a message
         self._left_open = False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -63,15 +62,10 @@ class GatewayWebSocket(WSProtocol):
         self._heard_s = self.loop.time()
         text = text_of(data) if self._between and self.open else None
         if text is None or len(data) > self.config.ws_max_size:
-            self._between = self._between and self._leaves_between(data)
+            self._between.hear(data)
             super().data_received(data)
         else:
             self._take(text)
-
-    def _leaves_between(self, data: bytes) -> bool:
-        """The request, which comes first and whole, and one whole frame do; the rest is not looked into."""
-        first, self._asked = not self._asked, True
-        return payload_at(data) > 0 if self.handshake_complete else first
 
     def _take(self, text: str) -> None:
         """One message at a time, as uvicorn does it: until the application asks for it nothing more is read."""

@@ -101,7 +101,10 @@ class Session:
             raise OSError(ws.close_code, "closed by the gateway")
         if message is not None:
             self._hear(message)
-            return True
+            if self._state != _UP or self.held:
+                return True
+            # The answers to other frames may be there as well; when none is due, nothing is.
+            return self._converse() or self._outbox.handed > 0
         if self._state == _OPENING:
             if ws.ready:
                 self._told = self.hello
@@ -119,14 +122,14 @@ class Session:
         return False
 
     def _converse(self):
-        done = self._release()
+        self._release()
         if self.commands is not None:
             if self._oversize != self.ws.oversize:
                 self._oversize = self.ws.oversize
                 self.commands.hear_too_much(self.ws)
             if self.commands.step():
                 return True
-        return done or self._deliver() or (self.video is not None and self.video.step())
+        return self._deliver() or (self.video is not None and self.video.step())
 
     def _refuse(self, why, barred=False):
         self.refused = True
@@ -178,12 +181,12 @@ class Session:
                 n //= 10
             end = outbox.close(self._tail)
             self._link.sent_bytes += end - HEADROOM
+            outbox.hand_over()  # before: a part of it may arrive although the connection fails
             self.ws.send(TEXT, outbox.view, HEADROOM, end - HEADROOM)
-            outbox.hand_over()
             if self._blind:
                 self._acked = self._seq
             self._said = ticks_ms()
-            return True
+            return outbox.handed < _WINDOW and outbox.ready
         beat = ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS
         if (beat or self._unasked >= _ASK_EVERY) and not outbox.handed:
             self._unasked = 0
@@ -201,13 +204,10 @@ class Session:
 
     def _release(self):
         """Let go of what was acknowledged, as far as no `send()` is under way."""
-        done = False
         while self._stored < self._acked and self._outbox.release():
             self._since = ticks_ms()
             self._unasked += 1
             self._link.delivered()
-            done = True
-        return done
 
     def _hear(self, text):
         ws = self.ws

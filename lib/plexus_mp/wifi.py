@@ -42,6 +42,7 @@ class Wifi:
         self._tries = 0  # that failed in a row
         self._at = 0
         self._stepping = False
+        self.driven = False  # by a timer of its own
         self.connects = 0
         self.failures = 0
         self.last_error = ""
@@ -157,6 +158,7 @@ def supervise(settings=None, tick_ms=0, wait_ms=0):
         _shared._wait(_PAUSE, wait_ms)
         _shared.step()
         if tick_ms:
+            _shared.driven = True
             timer_id = settings.integer("timer_id")
             start_ticker(_on_timer, tick_ms, timer_id if timer_id < 0 else timer_id + 1)
     return _shared

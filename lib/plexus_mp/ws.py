@@ -78,12 +78,14 @@ class Ws(Http):
 
         `op` is 0x81 for text, 0x82 for binary, of which `frame` tells more. The header is written in front of the
         payload, 6 to 14 bytes, and the payload is masked in place: neither may change before `ready`. After that
-        `mask(buf, at, n)` gives the payload back. Computes for some microseconds a byte, and never waits.
+        `mask(buf, at, n)` gives the payload back. What the socket does not take at once goes with the next polls.
+        Computes for some microseconds a byte, and never waits. Raises `OSError` when the connection is over.
         """
         if not self.ready:
             return False
         self._part = buf[frame(op, buf, at, n) : at + n]
         self._sent = ticks_ms()
+        self._write()
         return True
 
     def poll(self):

@@ -13,7 +13,7 @@ from wsproto.connection import Connection
 from wsproto.events import TextMessage
 from wsproto.utilities import RemoteProtocolError
 
-from host_sim.gateway.plain_frames import frame_of, payload_at, text_of
+from host_sim.gateway.plain_frames import Between, frame_of, text_of
 
 from .conftest import NOW_MS, Start
 from .device_client import ack, connect
@@ -64,19 +64,36 @@ def test_whatever_else_comes_is_left_to_wsproto(
     data = data[: len(data) - cut] + more
     text = text_of(data)
     assert text is None or text == _as_wsproto_reads(data)
-    assert text is None or payload_at(data)
 
 
-def test_what_leaves_wsproto_between_frames() -> None:
-    assert payload_at(_frame(0x81, b"x")) == 6
-    assert payload_at(_frame(0x8A, b"")) == 6  # a pong
-    assert payload_at(_frame(0x82, b"x" * 126)) == 8
-    assert payload_at(_frame(0x01, b"x")) == 0  # more fragments follow
-    assert payload_at(_frame(0x81, b"x")[:-1]) == 0
-    assert payload_at(_frame(0x81, b"x") * 2) == 0
-    assert payload_at(_frame(0x81, b"x" * 65_536)) == 0
-    assert payload_at(b"\x81\x01x") == 0  # not masked
-    assert payload_at(b"") == 0
+@given(
+    st.lists(st.tuples(st.sampled_from((0x81, 0x82, 0x01, 0x80, 0x00, 0x89, 0x8A)), st.integers(0, 300))),
+    st.data(),
+)
+def test_where_a_stream_of_frames_stands(frames: list[tuple[int, int]], data: st.DataObject) -> None:
+    """However the stream is cut into pieces, it is between two messages where wsproto holds nothing back."""
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    stream, quiet, open_message = request, {len(request)}, False
+    for first, n in frames:
+        stream += _frame(first, b"x" * n)
+        open_message = not first & 0x80 if not first & 0x08 else open_message
+        if not open_message:
+            quiet.add(len(stream))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream)), max_size=12)) | {len(stream)})
+    between = Between()
+    at = 0
+    for cut in cuts:
+        between.hear(stream[at:cut])
+        at = cut
+        assert bool(between) is (at in quiet)
+
+
+def test_a_long_frame_is_not_over_before_its_end() -> None:
+    between = Between()
+    between.hear(b"\r\n\r\n" + _frame(0x81, b"x" * 70_000)[:-1])
+    assert not between
+    between.hear(b"x")
+    assert between
 
 
 def test_lengths_around_the_limits() -> None:
