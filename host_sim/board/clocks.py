@@ -70,7 +70,7 @@ class Clocks:
         return max(0, int(board_us / self._rate + 0.999))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Timer:
     period_us: int
     periodic: bool

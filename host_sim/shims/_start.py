@@ -2,12 +2,14 @@
 
 import sys
 
-from _board import call, on_timer
+from _board import call, on_timer, operation
 from _link import as_data
 
 _REPORT = -1000  # the simulator's own timers
 _VIEW = -1001
 _clients = []
+_begin = operation("host.begin")
+_end = operation("host.end")
 
 
 def _watch(cls, name):
@@ -17,13 +19,13 @@ def _watch(cls, name):
     def watched(self, *arguments, **named):
         if name == "send_batch" and arguments:
             arguments = (list(arguments[0]),) + arguments[1:]
-        call("host.begin", name, as_data((arguments, named, self._tags or {})), self._recorder._commit_ms > 0)
+        _begin(name, as_data((arguments, named, self._tags or {})), self._recorder._commit_ms > 0)
         accepted = False
         try:
             accepted = original(self, *arguments, **named)
             return accepted
         finally:
-            call("host.end", bool(accepted))
+            _end(bool(accepted))
 
     setattr(cls, name, watched)
 

@@ -1,11 +1,14 @@
 """`esp32` of MicroPython: what the virtual board has of it."""
 
-from _board import call
+from _board import call, operation
 
 HEAP_DATA = 4
 HEAP_EXEC = 1
 
 _NATIVE_BLOCK_BYTES = 4096
+
+_read = operation("partitions.read")
+_program = operation("partitions.program")
 
 
 def idf_heap_info(capabilities):
@@ -44,7 +47,7 @@ class Partition:
 
     def readblocks(self, n, buf, off=0):
         view = memoryview(buf)
-        view[:] = call("partitions.read", self._number, n * self._block_bytes + off, len(view))
+        view[:] = _read(self._number, n * self._block_bytes + off, len(view))
 
     def writeblocks(self, n, buf, off=None):
         """Without `off` the blocks are erased first, with it they are only programmed."""
@@ -52,7 +55,7 @@ class Partition:
         if off is None:
             call("partitions.erase", self._number, at, len(buf))
             off = 0
-        call("partitions.program", self._number, at + off, bytes(buf))
+        _program(self._number, at + off, bytes(buf))
 
     def ioctl(self, op, arg):
         if op in (1, 2):

@@ -1,6 +1,6 @@
 """`machine` of MicroPython's ESP32 port, on the virtual board."""
 
-from _board import call, on_timer
+from _board import call, on_timer, operation
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -10,6 +10,10 @@ SOFT_RESET = 5
 
 _TIMERS = 4  # hardware timers of a plain ESP32
 _virtual_ids = 0
+
+_read_mem = operation("machine.i2c_read_mem")
+_write_mem = operation("machine.i2c_write_mem")
+_timer_start = operation("machine.timer_start")
 
 
 def unique_id():
@@ -91,13 +95,13 @@ class I2C:
         buf[:] = call("machine.i2c_read", addr, len(buf))
 
     def readfrom_mem(self, addr, memaddr, nbytes, addrsize=8):
-        return call("machine.i2c_read_mem", addr, memaddr, nbytes)
+        return _read_mem(addr, memaddr, nbytes)
 
     def readfrom_mem_into(self, addr, memaddr, buf, addrsize=8):
-        buf[:] = call("machine.i2c_read_mem", addr, memaddr, len(buf))
+        buf[:] = _read_mem(addr, memaddr, len(buf))
 
     def writeto_mem(self, addr, memaddr, buf, addrsize=8):
-        call("machine.i2c_write_mem", addr, memaddr, bytes(buf))
+        _write_mem(addr, memaddr, bytes(buf))
 
 
 class SoftI2C(I2C):
@@ -125,7 +129,7 @@ class Timer:
     def init(self, mode=PERIODIC, freq=-1, period=-1, callback=None, hard=False, tick_hz=1000):
         period_ms = int(1000 / freq) if freq > 0 else int(period * 1000 // tick_hz)
         on_timer(self._id, None if callback is None else lambda: callback(self))
-        call("machine.timer_start", self._id, period_ms, mode == Timer.PERIODIC)
+        _timer_start(self._id, period_ms, mode == Timer.PERIODIC)
 
     def deinit(self):
         on_timer(self._id, None)

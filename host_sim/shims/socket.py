@@ -12,6 +12,7 @@ IPPROTO_TCP = 6
 _EAGAIN = 11
 
 _recv = operation("sockets.recv")
+_send = operation("sockets.send")
 
 
 def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0):
@@ -37,7 +38,7 @@ class socket:
         call("sockets.connect", self._number, address[0], address[1])
 
     def send(self, data):
-        return call("sockets.send", self._number, bytes(data))
+        return _send(self._number, bytes(data))
 
     def sendall(self, data):
         data = bytes(data)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..board.board import Board
 from ..board.config import PORTS
+from . import shortcuts
 
 _SHIMS = Path(__file__).parent.parent / "shims"
 # What MicroPython on an ESP32 has, and behaves the same here.
@@ -100,7 +101,9 @@ class CPythonVm:
     # output
 
     def _print(self, *values: Any, sep: str = " ", end: str = "\n", file: Any = None) -> None:
-        text = (sep or "").join(map(str, values)) + end
+        text = str(values[0]) if len(values) == 1 else (sep or "").join(map(str, values))
+        if end:
+            text += end
         if file is None:
             self._board.console(text)
         else:
@@ -190,6 +193,7 @@ class CPythonVm:
         except BaseException:
             del self.modules[name]
             raise
+        shortcuts.take(name, module)
         return module
 
     def _from_standard(self, name: str) -> types.ModuleType | None:

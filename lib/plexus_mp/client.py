@@ -227,7 +227,7 @@ class Plexus:
             try:
                 if not self._turn.take(False, call):  # a timer callback in the midst of a tick
                     return False
-                if self._wifi is not None and not self._wifi.driven:
+                if self._wifi is not None and self._wifi.ticker is None:
                     self._wifi.step()
                 self._recorder.upkeep(self._link.hungry and self._recorder.ripe)
                 return self._link.step()

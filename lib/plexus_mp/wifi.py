@@ -7,7 +7,7 @@ attempt may end as a wrong password (micropython-mqtt#132); IDLE in the midst of
 nothing else helps.
 """
 
-from .ports import collect, const, random_bits, start_ticker, station, ticks_diff, ticks_ms
+from .ports import collect, const, pace_ticker, random_bits, start_ticker, station, ticks_diff, ticks_ms
 
 # An attempt, and a link that was lost, get so long: an ESP32 goes on by itself after a loss.
 _TRY_MS = const(15_000)
@@ -15,6 +15,8 @@ _PAUSE_MS = const(1000)
 _PAUSE_MAX_MS = const(8000)
 # Failures in a row after which the interface is switched off and on.
 _RESTART_AFTER = const(5)
+# How much rarer its timer comes while it is connected.
+_UP_TICKS = const(4)
 
 _PAUSE = const(0)
 _TRY = const(1)
@@ -42,7 +44,8 @@ class Wifi:
         self._tries = 0  # that failed in a row
         self._at = 0
         self._stepping = False
-        self.driven = False  # by a timer of its own
+        self.ticker = None  # a timer of its own, that drives it
+        self._tick_ms = 0
         self.connects = 0
         self.failures = 0
         self.last_error = ""
@@ -136,7 +139,8 @@ _shared = None
 def supervise(settings=None, tick_ms=0, wait_ms=0):
     """The one `Wifi` of this board, made from `settings`; None without credentials or without Wi-Fi.
 
-    It begins after `wait_ms`. With `tick_ms` a timer of its own drives it, as boot.py does; else call its `step()`.
+    It begins after `wait_ms`. With `tick_ms` a timer of its own drives it, as boot.py does, a fourth as often while it
+    is connected; else call its `step()`.
     Settings:
     `wifi_ssid` and `wifi_password`, or `wifi`, for more than one network a list; `hostname`,
     `wifi_country`, `wifi_pm`, `wifi_txpower`; `timer_id`, beside which it takes the next one. Raises
@@ -158,11 +162,15 @@ def supervise(settings=None, tick_ms=0, wait_ms=0):
         _shared._wait(_PAUSE, wait_ms)
         _shared.step()
         if tick_ms:
-            _shared.driven = True
+            _shared._tick_ms = tick_ms
             timer_id = settings.integer("timer_id")
-            start_ticker(_on_timer, tick_ms, timer_id if timer_id < 0 else timer_id + 1)
+            _shared.ticker = start_ticker(_on_timer, tick_ms, timer_id if timer_id < 0 else timer_id + 1)
     return _shared
 
 
 def _on_timer(_):
-    _shared.step()
+    wifi = _shared
+    was_up = wifi.up
+    wifi.step()
+    if wifi.up != was_up:
+        pace_ticker(wifi.ticker, _on_timer, wifi._tick_ms if was_up else wifi._tick_ms * _UP_TICKS)

@@ -235,9 +235,15 @@ def test_one_supervisor_for_a_board():
 
         def start_ticker(callback, period_ms, timer_id):
             timers.append((callback, period_ms, timer_id))
+            return timers
 
+        def pace_ticker(ticker, callback, period_ms):
+            assert ticker is timers and callback is timers[0][0]
+            paces.append(period_ms)
+
+        paces = []
         with fakes.Patch(wifi, "_shared", None), fakes.Patch(wifi, "start_ticker", start_ticker):
-            with fakes.Patch(wifi, "station", station):
+            with fakes.Patch(wifi, "station", station), fakes.Patch(wifi, "pace_ticker", pace_ticker):
                 assert supervise(_Settings([])) is None
                 found = _Settings([_HOME], hostname="rig", wifi_country="DE", wifi_pm=2, timer_id=1)
                 first = supervise(found, 500)
@@ -246,7 +252,11 @@ def test_one_supervisor_for_a_board():
                 assert [timer[1:] for timer in timers] == [(500, 2)]
                 bench.ticks.advance(_CONNECT_MS)
                 timers[0][0](None)
-                assert first.up
+                assert first.up and paces == [2000]
+                timers[0][0](None)
+                bench.wlan.drop()
+                timers[0][0](None)
+                assert not first.up and paces == [2000, 500]
         with fakes.Patch(wifi, "_shared", None), fakes.Patch(wifi, "station", lambda *_: None):
             assert supervise(_Settings([_HOME])) is None
 

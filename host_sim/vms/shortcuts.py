@@ -1,0 +1,86 @@
+"""Loops of the device library over bytes, in the few calls into C that CPython has for them.
+
+A board computes a CRC or a WebSocket mask byte by byte, and its virtual time does not pass meanwhile; here that
+would be an eighth of a simulated week. The `cpython` VM puts these functions in the place of the library's, after it
+has seen them agree on bytes of each length: a library that computes something else keeps its own.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import types
+from array import array
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+_LENGTHS = 80
+# Most records are read once or twice soon after they were written.
+_REMEMBERED = 4096
+
+
+@cache
+def _pairs(table: tuple[int, ...]) -> array[int]:
+    """What two bytes at once do to the CRC, from what one does; an array, because a list would fill the caches."""
+    return array(
+        "i", [(first & 0xFFFF) << 8 ^ table[first >> 16 ^ low] for first in table for low in range(256)]
+    )
+
+
+def _crc24(module: types.ModuleType) -> Callable[..., int]:
+    table = tuple(module._TABLE)
+    pairs = _pairs(table)
+
+    @lru_cache(_REMEMBERED)
+    def of(crc: int, data: bytes) -> int:
+        n = len(data)
+        for two in struct.unpack_from(f">{n >> 1}H", data):
+            crc = (crc & 0xFF) << 16 ^ pairs[crc >> 8 ^ two]
+        return (crc & 0xFFFF) << 8 ^ table[crc >> 16 ^ data[-1]] if n & 1 else crc
+
+    return lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
+
+
+def _mask(module: types.ModuleType) -> Callable[..., None]:
+    def mask(buf: Any, at: int, n: int) -> None:
+        key = bytes(buf[at - 4 : at]) * (n // 4 + 1)
+        masked = int.from_bytes(buf[at : at + n], "big") ^ int.from_bytes(key[:n], "big")
+        buf[at : at + n] = masked.to_bytes(n, "big")
+
+    return mask
+
+
+def _crcs_agree(one: Callable[..., int], other: Callable[..., int]) -> bool:
+    data = bytearray(random.Random(0).randbytes(_LENGTHS))
+    return all(one(n << 16, data, 3, n) == other(n << 16, data, 3, n) for n in range(3, _LENGTHS))
+
+
+def _masks_agree(one: Callable[..., None], other: Callable[..., None]) -> bool:
+    ours, theirs = (memoryview(bytearray(random.Random(0).randbytes(_LENGTHS))) for _ in range(2))
+    for n in range(_LENGTHS - 8):
+        one(ours, 7, n)
+        other(theirs, 7, n)
+    return ours == theirs
+
+
+_SHORTCUTS: dict[str, tuple[str, Callable[..., Any], Callable[..., bool]]] = {
+    "plexus_mp.crc": ("crc24", _crc24, _crcs_agree),
+    "plexus_mp.ws": ("mask", _mask, _masks_agree),
+}
+_agreed: dict[types.CodeType, Callable[..., Any] | None] = {}
+
+
+def take(name: str, module: types.ModuleType) -> None:
+    """Put the shortcuts for the module that was loaded under `name` into it, where they do what its own do."""
+    if name not in _SHORTCUTS:
+        return
+    function, make, agree = _SHORTCUTS[name]
+    own = getattr(module, function, None)
+    if not isinstance(own, types.FunctionType):
+        return
+    if own.__code__ not in _agreed:
+        shortcut = make(module)
+        _agreed[own.__code__] = shortcut if agree(shortcut, own) else None
+    if _agreed[own.__code__] is not None:
+        setattr(module, function, _agreed[own.__code__])
