@@ -30,6 +30,7 @@ class Witness:
         self.held: list[Row] = []
         self.dropped = 0
         self.rejected = 0
+        self.adrift = 0
         self._places: set[str] = set()
         self._volatile = False  # the ring that is filled now, with all that was accepted since the boot
         self._zero_ms: dict[int, int] = {}  # Unix ms at uptime 0, by boot
@@ -55,12 +56,23 @@ class Witness:
             self._places.add(place)
 
     def ring(
-        self, board: Board, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int
+        self,
+        board: Board,
+        sector_bytes: int,
+        memory: bytes,
+        page: bytes,
+        dropped: int,
+        rejected: int,
+        adrift: int,
     ) -> None:
-        """What a running client holds in RAM: its ring, if that is there, and the records of its page."""
+        """What a running client holds in RAM: its ring, if that is there, and the records of its page.
+
+        `adrift` readings are in a frame under way and in the ring no more; in flash they are counted as dropped.
+        """
         self.rejected += rejected
         if memory:
             self.dropped += dropped
+            self.adrift += adrift
             self.journal.told()
             self.held += held_rows(memory, sector_bytes, self._zero_ms, in_ram=True)
         if page:

@@ -79,7 +79,7 @@ def _report():
     """What the clients hold in RAM, for the host to read: it sees flash and files by itself."""
     for client in _clients:
         ring = client._recorder.ring
-        counts = (client.dropped_points, client.rejected_points)
+        counts = (client.dropped_points, client.rejected_points, ring.orphaned)
         memory = ring._dev._mem if ring.volatile else b""
         call("host.ring", ring.sector_bytes, memory, _page(client._recorder), *counts)
     call("host.reported")

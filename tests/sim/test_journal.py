@@ -80,6 +80,8 @@ def test_counters_that_lie_are_reported():
     journal, rows = history(VALUES)
     del rows[:4]
     assert compare(journal, rows, dropped=4).clean
+    under_way = compare(journal, rows, dropped=3, adrift=2)
+    assert (under_way.lost, under_way.pending, under_way.miscounted) == (0, 1, 0)
     too_few = compare(journal, rows, dropped=3)
     assert (too_few.lost, too_few.miscounted) == (1, 0)
     too_many = compare(journal, rows, dropped=9)
