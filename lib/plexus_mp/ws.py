@@ -46,6 +46,7 @@ class Ws(Http):
         )
         super().__init__(connect, host, port, path, "websocket", agent, buf, head)
         self._frame = memoryview(bytearray(10))  # the header of the frame being received
+        self._start_of = self._frame[:2]
         self._control = memoryview(
             bytearray(131)
         )  # a control frame, 6 bytes for the header of the one in answer
@@ -105,7 +106,7 @@ class Ws(Http):
                     if self._agreed != 3:
                         raise ValueError
                     self._state = _HEAD
-                    self._into = self._frame[:2]
+                    self._into = self._start_of
         except ValueError:
             self.close(1002)
             raise OSError(71, "not a WebSocket")
@@ -198,9 +199,10 @@ class Ws(Http):
                 self._pong = 0  # only the latest ping has to be answered (RFC 6455 §5.5.3)
         n = self._left
         if not n:
+            into = None if begins else self._into
             self._state = _HEAD
-            self._into = self._frame[:2]
-            return self._whole(op)
+            self._into = self._start_of
+            return self._whole(op, into)
         if op & 8:
             # A pong, which nobody asked for, must not overwrite the one that waits.
             self._into = memoryview(bytearray(n)) if op == 10 else self._control[6 : 6 + n]
@@ -213,8 +215,8 @@ class Ws(Http):
         self._left -= n
         return None
 
-    def _whole(self, op):
-        """A frame is complete: the message, if it is one and fits, or None."""
+    def _whole(self, op, into):
+        """A frame is complete, its end was read `into` that: the message, if it is one and fits, or None."""
         n = self._frame[1]
         if op == 8:
             self.close_code = self._control[6] << 8 | self._control[7] if n > 1 else 1005
@@ -227,6 +229,8 @@ class Ws(Http):
             if not self._more:
                 self._kept = min(self._length, len(self._buf))
                 if self._length == self._kept:
+                    if into is not None and len(into) == self._length:
+                        return into  # it came in one piece
                     return self._view[: self._length]
                 self.oversize += 1
         return None
