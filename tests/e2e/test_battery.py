@@ -1,6 +1,5 @@
 """Deep sleep: nothing is lost between wakes, the radio rests while the gateway is away, flash is spared."""
 
-import asyncio
 import re
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from host_sim.board.files import ERASE_US, PROGRAM_US
 from host_sim.world import ROOT
 from tests.e2e.battery import RINGS, play
-from tests.e2e.simulation import program, simulate
+from tests.e2e.simulation import outage, program, simulate
 
 # Ten minutes for an hour: the whole day is tools/battery.py's.
 HOUR_S = 600
@@ -70,11 +69,6 @@ px.suspend(20_000)
 def test_more_than_rtc_memory_holds_costs_the_oldest(tmp_path):
     """Texts of 200 bytes, three a minute, with no gateway: some eight fit."""
 
-    async def away(world, placement):
-        world.stop_gateway()
-        await asyncio.sleep(300)
-        world.restart_gateway()
-
     board = tmp_path / "board.py"
     text = (ROOT / "boards" / "esp32_ram_ring.py").read_text()
     board.write_text(
@@ -85,7 +79,7 @@ def test_more_than_rtc_memory_holds_costs_the_oldest(tmp_path):
     folder = tmp_path / "firmware"
     folder.mkdir()
     (program(folder, FULL) / "boot.py").write_text("# none\n")
-    outcome = simulate(folder, "cpython", 1500, away, board)
+    outcome = simulate(folder, "cpython", 1500, outage(0, 300), board)
     assert outcome.console == "" and outcome.verdict.duplicates == 0
     stored, accepted = outcome.verdict.stored, outcome.verdict.accepted
     # Five minutes without a gateway, and up to five more until the board asks again.

@@ -8,7 +8,7 @@ import pytest
 
 from host_sim.gateway.timespan import iso_text
 from host_sim.world import ROOT, VIRTUAL_EPOCH_MS
-from tests.e2e.simulation import program, simulate
+from tests.e2e.simulation import outage, program, simulate
 
 FLASH = ROOT / "boards" / "esp32_flash_ring.py"
 BOARDS = {"files": ROOT / "boards" / "esp32.py", "flash": FLASH, "ram": ROOT / "boards" / "esp32_ram_ring.py"}
@@ -77,14 +77,8 @@ def test_runs_and_sessions_reach_the_gateway(vm, tmp_path, board, arguments):
     check_bench(outcome, 4000)
 
 
-async def no_gateway(world, placement):
-    world.stop_gateway()
-    await asyncio.sleep(40)
-    world.restart_gateway()
-
-
 def test_all_of_it_during_an_outage(vm, tmp_path):
-    outcome = simulate(program(tmp_path, BENCH.replace("ARGUMENTS", "")), vm, 140, no_gateway, FLASH)
+    outcome = simulate(program(tmp_path, BENCH.replace("ARGUMENTS", "")), vm, 140, outage(0, 40), FLASH)
     check_bench(outcome, 4000)
 
 

@@ -65,7 +65,7 @@ def test_what_is_documented_keeps_to_what_is_allowed():
 
 def test_names_of_the_clock_are_those_on_a_board():
     """Where names are shortened these stay."""
-    names = set(re.findall(r"`px\.clock\.(\w+)`", time_table.DOCUMENT.read_text()))
+    names = set(re.findall(r"`px\.clock\.(\w+)`", time_table.PART.document.read_text()))
     text = build_mpy.shortened()[PurePath("clock.py")]
     assert len(names) == 8
     for name in names:
