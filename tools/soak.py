@@ -1,8 +1,8 @@
 """The long sweeps: `make soak`, or python tools/soak.py [--seeds 1000]. Prints progress; exit code 1 on a failure.
 
 Power cuts at every operation of a history of 2,000 appends, in every way of tearing, and again during the recovery:
-for each granularity, plain and encrypted, on 4 KiB sectors, and for files; every bit of images of real records
-flipped; then chaos: histories of a day with every fault, from seeds 1 to N; then each fault of the menu by itself.
+on small sectors, for each granularity, plain and encrypted, on those of 4 KiB, and for files; every bit of images of
+real records flipped; then chaos: histories of a day with every fault, from seeds 1 to N; then each fault of the menu by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from host_sim.chaos.command import chaos
 from tests.e2e import fault_menu
 from tests.sim.flash_damage import bits, flip, write
 from tests.sim.flash_history import (
+    ESP32,
     FILES,
     PARTITIONS,
     Geometry,
@@ -91,7 +92,7 @@ def main() -> int:
     parser.add_argument("--menu-seeds", type=int, default=200, help="for each fault of the menu")
     arguments = parser.parse_args()
     geometries = [(with_sectors(geometry, SECTOR_BYTES), APPENDS_4K) for geometry in PARTITIONS]
-    for geometry, appends in [*geometries, *((files, APPENDS) for files in FILES)]:
+    for geometry, appends in [(ESP32, APPENDS), *geometries, *((files, APPENDS) for files in FILES)]:
         start = time.monotonic()
         print(f"power cuts, {geometry.name}, {geometry.sector_bytes}-byte sectors", flush=True)
         print(f"{cuts(geometry, appends)}, {time.monotonic() - start:.0f} s", flush=True)
