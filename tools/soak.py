@@ -1,8 +1,9 @@
 """The long sweeps: `make soak`, or python tools/soak.py [--seeds 1000]. Prints progress; exit code 1 on a failure.
 
 Power cuts at every operation of a history of 2,000 appends, in every way of tearing, and again during the recovery:
-on small sectors, for each granularity, plain and encrypted, on those of 4 KiB, and for files; every bit of images of
-real records flipped; then chaos: histories of a day with every fault, from seeds 1 to N; then each fault of the menu by itself.
+on small sectors, on those of 4 KiB for each granularity, plain and encrypted, and for files; every bit of images of
+real records flipped; then chaos: histories of a day with every fault, from seeds 1 to N; then each fault of the menu
+by itself.
 """
 
 from __future__ import annotations
