@@ -21,7 +21,7 @@ from .test_device_socket import wait_for
 from .test_live import Browser
 from .test_peers import ROOT, expected, peer_folder, run_sender
 
-PATIENCE_S = 25.0
+PATIENCE_S = 90.0
 
 
 class Peer:
