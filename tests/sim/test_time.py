@@ -29,7 +29,7 @@ _SHORT: dict[str, Callable[[], list[Row]]] = {
 # On the slower VM those where it could make a difference: the path is the simulator's on both.
 _ON_MICROPYTHON: dict[str, Callable[[], list[Row]]] = {
     "symmetric": lambda: time_runs.symmetric("micropython", 100),
-    "sleeping": lambda: time_runs.sleeping("micropython", 2.2),
+    "sleeping": lambda: time_runs.sleeping("micropython", 1.1),
     "reboots": lambda: time_runs.reboots("micropython", 8),
     "before": lambda: time_runs.before_the_first("micropython", 3, 0.3),
     **{
