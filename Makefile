@@ -20,7 +20,7 @@ test:
 	@.venv/bin/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 mpy:
 	@$(PYTHON) tools/bootstrap.py test

@@ -1,10 +1,20 @@
 """What tests of all folders share."""
 
 import gc
+import os
+import sys
 
 import pytest
 
 from tests.e2e.simulation import KEYS, VMS
+
+
+def pytest_configure():
+    """Each worker of pytest-xdist has a core to itself: a VM then shares that one with its board, not the other's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker[2:]) % len(cores)]})
 
 
 @pytest.fixture(params=VMS)

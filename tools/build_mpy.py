@@ -89,8 +89,15 @@ def _compile(text: str, name: str = "", lines: bool = False) -> bytes:
 def write_package_json() -> None:
     """One beside the .mpy files, one for the sources in the repository's root."""
     compiled = [path.with_suffix(".mpy") for path in sources()]
-    (TARGET.parent / "package.json").write_text(package_json(compiled, TARGET.name))
-    PACKAGE_JSON.write_text(package_json(sources(), SOURCE.relative_to(ROOT).as_posix()))
+    _replace(TARGET.parent / "package.json", package_json(compiled, TARGET.name))
+    _replace(PACKAGE_JSON, package_json(sources(), SOURCE.relative_to(ROOT).as_posix()))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whoever reads it meanwhile sees the old text or the new one."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ float takes 16 bytes of heap here and is part of the reference there on some boa
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import sys
@@ -22,11 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import build_mpy  # noqa: E402
+from written import Part, write_table  # noqa: E402
 
 from host_sim.vms.bare import WITHOUT_SOCKETS, run_bare  # noqa: E402
 
-DOCUMENT = ROOT / "docs" / "memory.md"
-BEGIN, END = "<!-- size: make size writes from here -->", "<!-- size: to here -->"
+PART = Part(
+    ROOT / "docs" / "memory.md", "<!-- size: make size writes from here -->", "<!-- size: to here -->"
+)
 
 BOARDS = [
     ROOT / "boards" / f"{name}.py" for name in ("esp32_ram_ring", "esp32", "esp32_flash_ring", "pico_w")
@@ -269,21 +270,8 @@ def _client_table(clients: dict[str, _Client], ram: dict[str, int]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def documented() -> str:
-    """The table that docs/memory.md has now."""
-    return DOCUMENT.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip() + "\n"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the library and write the table of docs/memory.md.")
-    parser.add_argument("--print", action="store_true", help="leave docs/memory.md as it is")
-    only_print = parser.parse_args().print
-    measured = table()
-    print(measured)
-    if not only_print:
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+    if write_table("Measure the library and write the table of docs/memory.md.", PART, table):
         build_mpy.build()
 
 

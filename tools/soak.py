@@ -1,13 +1,16 @@
 """The long sweeps: `make soak`, or python tools/soak.py [--seeds 1000]. Prints progress; exit code 1 on a failure.
 
 Power cuts at every operation of a history of 2,000 appends, in every way of tearing, and again during the recovery:
-for each granularity, plain and encrypted, on 4 KiB sectors, and for files; every bit of images of real records
-flipped; then chaos: histories of a day with every fault, from seeds 1 to N; then each fault of the menu by itself.
+on small sectors, on those of 4 KiB for each granularity, plain and encrypted, and for files; every bit of images of
+real records flipped; an exception and a timer at every bytecode of the library; then chaos: histories of a day with
+every fault, from seeds 1 to N; then each fault of the menu by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,9 +18,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from host_sim.chaos.command import chaos
+from host_sim.world import ROOT
 from tests.e2e import fault_menu
 from tests.sim.flash_damage import bits, flip, write
 from tests.sim.flash_history import (
+    ESP32,
     FILES,
     PARTITIONS,
     Geometry,
@@ -84,6 +89,12 @@ def menu(count: int) -> int:
     return failed
 
 
+def strikes() -> bool:
+    """Whether all holds with an exception and a timer at each bytecode."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "logical", "tests/sim/test_interrupts.py"]
+    return not subprocess.run(command, cwd=ROOT, env={**os.environ, "PLEXUS_STRIDE": "1"}).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1000, help="of chaos")
@@ -91,7 +102,7 @@ def main() -> int:
     parser.add_argument("--menu-seeds", type=int, default=200, help="for each fault of the menu")
     arguments = parser.parse_args()
     geometries = [(with_sectors(geometry, SECTOR_BYTES), APPENDS_4K) for geometry in PARTITIONS]
-    for geometry, appends in [*geometries, *((files, APPENDS) for files in FILES)]:
+    for geometry, appends in [(ESP32, APPENDS), *geometries, *((files, APPENDS) for files in FILES)]:
         start = time.monotonic()
         print(f"power cuts, {geometry.name}, {geometry.sector_bytes}-byte sectors", flush=True)
         print(f"{cuts(geometry, appends)}, {time.monotonic() - start:.0f} s", flush=True)
@@ -100,13 +111,15 @@ def main() -> int:
     print(
         f"{flipped} bits flipped, at most {worst} points lost, {time.monotonic() - start:.0f} s", flush=True
     )
+    print("exceptions and timers at each bytecode", flush=True)
+    struck_well = strikes()
     print(f"chaos, {arguments.seeds} histories of {arguments.days:g} days", flush=True)
     sound = seeds(arguments.seeds, arguments.days)
     start = time.monotonic()
     failed_menu = menu(arguments.menu_seeds)
     took_s = time.monotonic() - start
     print(f"fault menu, {arguments.menu_seeds} seeds each, {failed_menu} failed, {took_s:.0f} s")
-    return 1 if failed_menu or not sound else 0
+    return 1 if failed_menu or not sound or not struck_well else 0
 
 
 if __name__ == "__main__":

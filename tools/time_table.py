@@ -6,19 +6,19 @@ on both VMs. The same seeds give the same figures.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from written import Part, write_table
+
 from host_sim.world import ROOT
 from tests.sim.time_boards import Row
 from tests.sim.time_runs import EXPERIMENTS
 
-DOCUMENT = ROOT / "docs" / "time.md"
-BEGIN, END = "<!-- tools/time_table.py writes from here -->", "<!-- to here -->"
+PART = Part(ROOT / "docs" / "time.md", "<!-- tools/time_table.py writes from here -->", "<!-- to here -->")
 _HEAD = "| what | allowed, ms | worst error, ms | bound told, ms | beside |\n|---|--:|--:|--:|---|\n"
 _HEAP_TEST = "tests/device/test_memory.py"
 
@@ -42,19 +42,11 @@ def table() -> str:
 
 def documented() -> list[list[str]]:
     """The cells of each row that docs/time.md has now."""
-    text = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()[2:]]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in PART.text().splitlines()[2:]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Play the runs and write the table of docs/time.md.")
-    parser.add_argument("--print", action="store_true", help="leave docs/time.md as it is")
-    only_print = parser.parse_args().print
-    measured = table()
-    print(measured)
-    if not only_print:
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{measured}{END}{rest.split(END)[1]}", encoding="utf-8")
+    write_table("Play the runs and write the table of docs/time.md.", PART, table)
 
 
 if __name__ == "__main__":

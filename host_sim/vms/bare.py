@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..node import find_node, npm_file
+from .executable import words_of
 
 _BUILD = "@micropython/micropython-webassembly-pyscript/micropython.mjs"
-HEAP_BYTES = 8 << 20
+HEAP_BYTES = 4 << 20
 
 # Some builds have no sockets. What only imports the name gets by with any module in its place.
 WITHOUT_SOCKETS = """
@@ -56,9 +57,9 @@ def run_bare(
     """Run `snippets` one after another in one VM; `trees` maps folders or files there to those here.
 
     `path` are the folders there that modules are looked for in, else all of `trees`. Garbage is collected between
-    snippets. The VM is the WebAssembly build, or `executable`, a micropython or circuitpython; the WebAssembly
-    build's heap grows when `heap_bytes` do not suffice. After `timeout_s` of real time the VM is killed: a
-    MemoryError under a locked heap, for one, hangs it.
+    snippets. The VM is the WebAssembly build, or `executable`, a micropython or circuitpython. `heap_bytes` are those
+    of a 32-bit one, a 64-bit one has twice as many; the WebAssembly build's heap grows when they do not suffice.
+    After `timeout_s` of real time the VM is killed: a MemoryError under a locked heap, for one, hangs it.
     """
     files = dict(_files(trees))
     folders = list(trees) if path is None else list(path)
@@ -74,7 +75,8 @@ def run_bare(
         return _finish(command, json.dumps(job), timeout_s)
     with tempfile.TemporaryDirectory(prefix="bare-") as root:
         driver = _lay_out(Path(root), snippets, files, folders)
-        return _finish([executable, "-X", f"heapsize={heap_bytes}", str(driver)], "", timeout_s)
+        heap = f"heapsize={heap_bytes * words_of(executable)}"
+        return _finish([executable, "-X", heap, str(driver)], "", timeout_s)
 
 
 def _lay_out(root: Path, snippets: Sequence[str], files: Mapping[str, Path], folders: list[str]) -> Path:

@@ -183,14 +183,19 @@ def test_answers():
             assert b.outbox.waiting == 0 and (waiting == 0 or b.lines[-1] == b.lines[0])
 
 
+def unanswered(b, count, ms):
+    """A run's beginning and its end, which nobody answers, and readings so long apart."""
+    b.say = lambda line: None
+    start(b)
+    end(b)
+    for n in range(count):
+        b.device.send("m", n)
+        b.step(ms)
+
+
 def test_nobody_answers():
     with on_bench() as b:
-        b.say = lambda line: None
-        start(b)
-        end(b)
-        for n in range(40):
-            b.device.send("m", n)
-            b.step(4000)
+        unanswered(b, 40, 4000)
         assert b.readings and b.readings == list(range(len(b.readings))) and len(b.readings) > 20
         assert b.link.calls._put_offs < 5 and b.device.recorder.accepted < 200
         b.say = lambda line: (201, _RUN)
@@ -202,12 +207,7 @@ def test_nobody_answers():
 
 def test_an_end_whose_beginning_the_ring_has_lost():
     with on_bench() as b:
-        b.say = lambda line: None
-        start(b)
-        end(b)
-        for n in range(20):
-            b.device.send("m", n)
-            b.step(5000)
+        unanswered(b, 20, 5000)
         assert b.link.calls._behind == ["k1"]
         b.link.calls._behind.append("k2")
         end(b, "k2")

@@ -33,7 +33,10 @@ SETTLE_S = 1200  # after the last hour: a board that sleeps asks every 15 minute
 
 @dataclass
 class Day:
-    """What a day came to. Awake times in ms of board time, of wakes with and without a gateway."""
+    """What a day came to. Awake times in ms of board time, of wakes with and without a gateway.
+
+    `searches_ms` are those of wakes with the radio on and no gateway, `dark_ms` those with the radio off.
+    """
 
     hours: int
     verdict: Verdict
@@ -42,6 +45,8 @@ class Day:
     flash_erases: int
     file_changes: int
     awake_ms: dict[bool, list[float]] = field(default_factory=dict)
+    searches_ms: list[float] = field(default_factory=list)
+    dark_ms: list[float] = field(default_factory=list)
     time_error_ms: int = 0
     console: str = ""
 
@@ -60,16 +65,20 @@ class Meter:
     def __init__(self, board: Board, world: World) -> None:
         self.wakes = self.file_changes = 0
         self.awake_ms: dict[bool, list[float]] = {False: [], True: []}
-        self._woken_us = 0
+        self.searches_ms: list[float] = []
+        self.dark_ms: list[float] = []
+        self._board, self._world = board, world
+        self._woken_us = self._attempts = 0
         boot, reset, begin = board._boot, board.reset, board.files.begin
 
         def boots(cause: int) -> None:
             self.wakes += 1
             self._woken_us = board.now_us()
+            self._attempts = len(board.wifi.attempts)
             boot(cause)
 
         def resets(cause: int, after_us: int = 0) -> None:
-            self.awake_ms[world.gateway_runs].append((board.now_us() - self._woken_us) / 1000)
+            self._note()
             reset(cause, after_us)
 
         def changes() -> bool | None:
@@ -77,6 +86,15 @@ class Meter:
             return begin()
 
         board._boot, board.reset, board.files.begin = boots, resets, changes  # type: ignore[method-assign]
+
+    def _note(self) -> None:
+        ms = (self._board.now_us() - self._woken_us) / 1000
+        reachable = self._world.gateway_runs
+        self.awake_ms[reachable].append(ms)
+        if len(self._board.wifi.attempts) == self._attempts:
+            self.dark_ms.append(ms)
+        elif not reachable:
+            self.searches_ms.append(ms)
 
 
 def board_file(ring: str, folder: Path) -> Path:
@@ -113,9 +131,10 @@ def play(ring: str, vm: str, hours: int, folder: Path, hour_s: int = HOUR_S, set
     world.kernel.close()
     assert board.error is None
     erases = sum(board.flash.wear)
+    told = "".join(line for line in console if not line.startswith("plexus: ring of"))
     return Day(
         hours, verdict, meter.wakes, board.flash.operations - erases, erases, meter.file_changes, meter.awake_ms,
-        verdict.time_error_ms, "".join(line for line in console if not line.startswith("plexus: ring of")),
+        meter.searches_ms, meter.dark_ms, verdict.time_error_ms, told,
     )  # fmt: skip
 
 

@@ -63,11 +63,26 @@ class Outcome:
         return [row.value for row in self.rows() if row.metric == metric]
 
 
+During = Callable[[World, Placement], Awaitable[None]]
+
+
+def outage(after_s: float, gone_s: float) -> During:
+    """What `simulate` does during a run: the gateway is gone for `gone_s`, from `after_s` on."""
+
+    async def during(world: World, placement: Placement) -> None:
+        await asyncio.sleep(after_s)
+        world.stop_gateway()
+        await asyncio.sleep(gone_s)
+        world.restart_gateway()
+
+    return during
+
+
 def simulate(
     firmware: Path,
     vm: str,
     seconds: float,
-    during: Callable[[World, Placement], Awaitable[None]] | None = None,
+    during: During | None = None,
     board_file: Path = BOARD,
     seed: int = 1,
     prepare: Callable[[Placement], None] | None = None,

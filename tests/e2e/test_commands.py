@@ -56,12 +56,21 @@ async def started(world, command="valve", **params):
     return world.gateway.runs.start("rig-01", command, params, None)
 
 
-async def over(run):
+async def reaches(run, *states):
     for _ in range(600):
-        if run.state in ("succeeded", "failed", "expired"):
+        if run.state in states:
             return run
         await asyncio.sleep(0.1)
     raise AssertionError(f"still {run.state}")
+
+
+async def begun(world, command):
+    """Ask for a run; it, when its handler is at work."""
+    return await reaches(await started(world, command), "running")
+
+
+def over(run):
+    return reaches(run, "succeeded", "failed", "expired")
 
 
 @pytest.mark.parametrize("sleep", SLEEPS)
@@ -108,9 +117,7 @@ def test_a_run_that_a_power_cut_struck_does_not_run_twice(vm, tmp_path, again):
     runs = []
 
     async def cut(world, placement):
-        run = await started(world, "once")
-        while run.state != "running":
-            await asyncio.sleep(0.1)
+        run = await begun(world, "once")
         await asyncio.sleep(2)
         placement.board.power_off()
         if again:  # as if nothing of it had arrived
@@ -133,9 +140,7 @@ def test_a_run_that_ended_while_the_network_was_away(vm, tmp_path):
     runs = []
 
     async def outage(world, placement):
-        run = await started(world, "once")
-        while run.state != "running":
-            await asyncio.sleep(0.1)
+        run = await begun(world, "once")
         world.abort_connections()
         placement.board.wifi.set_available(False)
         await asyncio.sleep(12)
@@ -287,9 +292,7 @@ def test_a_handler_that_blocks_holds_up_no_reading(vm, tmp_path):
     stored = []
 
     async def ask(world, placement):
-        run = await started(world, "slow")
-        while run.state != "running":
-            await asyncio.sleep(0.1)
+        run = await begun(world, "slow")
         for _ in range(2):
             await asyncio.sleep(6)
             stored.append(len(list(world.store.rows())))

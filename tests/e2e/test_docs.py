@@ -1,5 +1,6 @@
 """Every command and every snippet of README and docs is executed."""
 
+import fcntl
 import json
 import os
 import re
@@ -158,10 +159,18 @@ def test_the_gateway_command(tmp_path):
         process.stdout.close()
 
 
-def test_what_the_readme_copies_to_a_board_runs(tmp_path):
+@pytest.fixture
+def mpy():
+    """`make mpy` has run, and another process with tests of this file does not run it meanwhile."""
+    with (ROOT / "build" / "mpy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = run("make mpy")
+        assert result.returncode == 0, result.stdout + result.stderr
+        yield
+
+
+def test_what_the_readme_copies_to_a_board_runs(tmp_path, mpy):
     """The real mpremote copies it to a simulated board that keeps its files."""
-    result = run("make mpy")
-    assert result.returncode == 0, result.stdout + result.stderr
     (tmp_path / "plexus.json").write_text(blocks("json")[0].values[0])
     with running_board(tmp_path, "--dir", tmp_path / "state") as running:
         for command in commands(ROOT / "README.md"):
@@ -175,11 +184,10 @@ def test_what_the_readme_copies_to_a_board_runs(tmp_path):
     assert outcome.console == "" and outcome.verdict.clean and outcome.verdict.stored > 30
 
 
-def test_the_commands_for_a_simulated_board(tmp_path):
+def test_the_commands_for_a_simulated_board(tmp_path, mpy):
     """Those of docs/mpremote.md, in their order, with the real mpremote."""
     start, *rest = [c for c in commands(ROOT / "docs" / "mpremote.md") if not c.startswith("make ")]
     assert start == ".venv/bin/python -m host_sim board --dir build/board --link build/tty"
-    assert run("make mpy").returncode == 0
     with running_board(tmp_path, "--dir", tmp_path / "state") as running:
         for command in rest:
             prefix, *arguments = command.split("mpremote connect build/tty ")

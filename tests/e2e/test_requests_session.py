@@ -1,9 +1,7 @@
 """A board whose HTTP comes from a blocking module shaped like micropython-lib's `requests`."""
 
-import asyncio
-
 from host_sim.world import ROOT
-from tests.e2e.simulation import program, simulate
+from tests.e2e.simulation import outage, program, simulate
 
 FLASH = ROOT / "boards" / "esp32_flash_ring.py"
 
@@ -61,14 +59,8 @@ with px.run("blocking"):
 
 
 def test_readings_and_runs_go_through_it(vm, tmp_path):
-    async def outage(world, placement):
-        await asyncio.sleep(8)
-        world.stop_gateway()
-        await asyncio.sleep(8)
-        world.restart_gateway()
-
     (tmp_path / "requests.py").write_text(BLOCKING)
-    outcome = simulate(program(tmp_path, SENDER), vm, 60, outage, FLASH)
+    outcome = simulate(program(tmp_path, SENDER), vm, 60, outage(8, 8), FLASH)
     assert outcome.console == "" and outcome.verdict.clean and outcome.verdict.pending == 0
     assert outcome.values("n") == list(range(30))
     [run] = outcome.world.store.windows.list_newest("run")

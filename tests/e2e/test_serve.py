@@ -6,7 +6,7 @@ import json
 import pytest
 
 from host_sim.world import ROOT
-from tests.e2e.simulation import program, simulate
+from tests.e2e.simulation import outage, program, simulate
 
 FLASH = ROOT / "boards" / "esp32_flash_ring.py"
 
@@ -47,13 +47,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("gone_s", [0, 8])
 def test_serve_beside_other_tasks(vm, tmp_path, gone_s):
-    async def outage(world, placement):
-        if gone_s:
-            world.stop_gateway()
-            await asyncio.sleep(gone_s)
-            world.restart_gateway()
-
-    outcome = simulate(program(tmp_path, TASKS), vm, 45, outage, FLASH)
+    outcome = simulate(program(tmp_path, TASKS), vm, 45, outage(0, gone_s) if gone_s else None, FLASH)
     assert outcome.console == "waiting 0 beats True\nover\n"
     assert outcome.verdict.clean and outcome.values("n") == list(range(20))
 
@@ -110,13 +104,7 @@ print(px.stats["accepted"], px.stats["stored"], px.stats["waiting"])
 
 
 def test_on_status_tells_each_change_and_survives_what_it_raises(vm, tmp_path):
-    async def outage(world, placement):
-        await asyncio.sleep(10)
-        world.stop_gateway()
-        await asyncio.sleep(10)
-        world.restart_gateway()
-
-    outcome = simulate(program(tmp_path, STATES), vm, 60, outage, FLASH)
+    outcome = simulate(program(tmp_path, STATES), vm, 60, outage(10, 10), FLASH)
     told, states, counts = outcome.console.splitlines()
     assert told == "plexus: on_status('connected') raised RuntimeError: no connected"
     assert states == "['connected', 'disconnected', 'connected'] 3"

@@ -15,7 +15,7 @@ from plexus_mp.tls import Connector
 from host_sim.authority import Authority, make_identities
 
 HOST = "localhost"
-_GIVE_UP_S = 10
+_GIVE_UP_S = 30
 
 
 @pytest.fixture(scope="module")

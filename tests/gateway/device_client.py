@@ -9,6 +9,7 @@ import websocket
 
 from .conftest import KEY, NOW_MS, Running
 
+PATIENCE_S = 30.0  # a machine may be busy
 GONE = (websocket.WebSocketConnectionClosedException, ConnectionError)
 
 
@@ -17,7 +18,7 @@ class RawDevice:
 
     def __init__(self, gateway: Running, auth: dict[str, Any] | None = None) -> None:
         url = f"ws://127.0.0.1:{gateway.server.port}/ws/device"
-        self.link = websocket.create_connection(url, timeout=5, skip_utf8_validation=True)
+        self.link = websocket.create_connection(url, timeout=PATIENCE_S, skip_utf8_validation=True)
         self.welcome = None
         if auth is not None:
             self.say(**auth)

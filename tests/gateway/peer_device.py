@@ -11,6 +11,8 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 FIRST_MS = 1_792_000_000_000
@@ -76,6 +78,17 @@ class Peer:
         setattr(self._module, name, value)
         return {}
 
+    @contextmanager
+    def _unconnected(self) -> Iterator[None]:
+        """The first declaration starts the connection, which may be open before that is noted: hold it until then."""
+        transport = self._module.WebSocketTransport
+        start, transport.start = transport.start, lambda _: None
+        try:
+            yield
+        finally:
+            transport.start = start
+        self.client._ensure_ws().start()
+
     def command(self) -> dict[str, Any]:
         """Answer commands called `set_rate`, which must be said before it connects."""
 
@@ -83,25 +96,26 @@ class Peer:
             self.handled.append([name, params])
             return {"hz": params["hz"]}
 
-        self.client.on_command("set_rate", handle)
+        with self._unconnected():
+            self.client.on_command("set_rate", handle)
         return {}
 
     def declare(self) -> dict[str, Any]:
         """Commands of protocol 1, which must be said before it connects: `valve` and `broken`."""
         px = self.client
+        percents = {"percent": {"type": "integer", "minimum": 0, "maximum": 100}}
 
-        @px.command(
-            "valve", params={"percent": {"type": "integer", "minimum": 0, "maximum": 100}}, danger="dangerous"
-        )
         def valve(run: Any, percent: int) -> dict[str, Any]:
             self.handled.append([run.id, percent, run.attempt])
             run.progress(100, "open")
             return {"percent": percent}
 
-        @px.command("broken", idempotent=True, expires_in=5)
         def broken(run: Any) -> None:
             raise RuntimeError("stuck")
 
+        with self._unconnected():
+            px.command("valve", params=percents, danger="dangerous")(valve)
+            px.command("broken", idempotent=True, expires_in=5)(broken)
         return {}
 
     def close(self) -> dict[str, Any]:

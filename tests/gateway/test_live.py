@@ -9,11 +9,17 @@ import pytest
 import websocket
 
 from .conftest import KEY, NOW_MS, READ_KEY, UNPAID_KEY, Running, Start, points
+from .device_client import PATIENCE_S
+
+
+def open_link(gateway: Running) -> websocket.WebSocket:
+    url = f"ws://127.0.0.1:{gateway.server.port}/ws/browser"
+    return websocket.create_connection(url, timeout=PATIENCE_S)
 
 
 class Browser:
     def __init__(self, gateway: Running, auth: dict[str, Any] | None = None) -> None:
-        self.link = websocket.create_connection(f"ws://127.0.0.1:{gateway.server.port}/ws/browser", timeout=5)
+        self.link = open_link(gateway)
         self.say(auth or {"type": "share_auth", "token": gateway.gateway.page_token})
 
     def say(self, message: dict[str, Any]) -> None:
@@ -127,7 +133,7 @@ def test_unpaid_key_is_refused(start: Start) -> None:
 
 def test_the_silent_are_closed(start: Start) -> None:
     gateway = start(browser_auth_s=0.1, browser_idle_s=0.1)
-    link = websocket.create_connection(f"ws://127.0.0.1:{gateway.server.port}/ws/browser", timeout=5)
+    link = open_link(gateway)
     assert json.loads(link.recv())["message"] == "silent for 0.1 s"
     browser = Browser(gateway)
     assert browser.hear()["type"] == "init"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from .conftest import KEY, NOW_MS, READ_KEY, Start
-from .device_client import connect
+from .conftest import KEY, NOW_MS, READ_KEY, Running, Start
+from .device_client import RawDevice, connect
 from .devtools import Page, find_chromium
 from .test_device_socket import wait_for
 from .test_live import Browser
@@ -35,6 +37,19 @@ JPEG = base64.b64decode(
 needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="no chromium or google-chrome found")
 
 
+@contextmanager
+def shown(gateway: Running) -> Iterator[tuple[RawDevice, Page]]:
+    """A device with COMMANDS, and the page that shows them."""
+    device = connect(gateway, commands=COMMANDS)
+    with Page(gateway.server.page_url) as page:
+        page.wait_for("document.querySelectorAll('.command').length === 3")
+        yield device, page
+
+
+def type_key(page: Page, key: str) -> None:
+    page.evaluate(f"document.querySelector('#commands [type=password]').value = '{key}'")
+
+
 def submit(page: Page, name: str) -> None:
     page.evaluate(
         f"[...document.querySelectorAll('.command')].find(f => f.querySelector('button').textContent === {name!r})"
@@ -44,21 +59,18 @@ def submit(page: Page, name: str) -> None:
 
 @needs_chromium
 def test_a_form_asks_for_a_run_and_shows_what_becomes_of_it(start: Start) -> None:
-    gateway = start()
-    device = connect(gateway, commands=COMMANDS)
-    with Page(gateway.server.page_url) as page:
-        page.wait_for("document.querySelectorAll('.command').length === 3")
+    with shown(start()) as (device, page):
         assert page.evaluate("document.querySelectorAll('.command img').length") == 0
         assert page.evaluate("document.querySelector('.command h3').firstChild.textContent") == HOSTILE
         page.evaluate("document.querySelector('.command [name=percent]').value = 30")
         submit(page, HOSTILE)
         page.wait_for("document.querySelector('.command [role=status]').textContent === 'invalid API key'")
-        page.evaluate(f"document.querySelector('#commands [type=password]').value = '{READ_KEY}'")
+        type_key(page, READ_KEY)
         submit(page, HOSTILE)
         page.wait_for(
             "document.querySelector('.command [role=status]').textContent.includes('commands scope')"
         )
-        page.evaluate(f"document.querySelector('#commands [type=password]').value = '{KEY}'")
+        type_key(page, KEY)
         submit(page, HOSTILE)
         told = device.hear()
         assert told["params"] == {"percent": 30, "mode": HOSTILE, "dry": True}
@@ -74,10 +86,8 @@ def test_a_form_asks_for_a_run_and_shows_what_becomes_of_it(start: Start) -> Non
 @needs_chromium
 def test_dangerous_ones_are_asked_for_twice(start: Start) -> None:
     gateway = start()
-    device = connect(gateway, commands=COMMANDS)
-    with Page(gateway.server.page_url) as page:
-        page.wait_for("document.querySelectorAll('.command').length === 3")
-        page.evaluate(f"document.querySelector('#commands [type=password]').value = '{KEY}'")
+    with shown(gateway) as (device, page):
+        type_key(page, KEY)
         submit(page, "rinse")
         page.evaluate("document.querySelector('.confirm .no').click()")
         submit(page, "rinse")

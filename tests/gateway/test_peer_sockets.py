@@ -21,7 +21,7 @@ from .test_device_socket import wait_for
 from .test_live import Browser
 from .test_peers import ROOT, expected, peer_folder, run_sender
 
-PATIENCE_S = 25.0
+PATIENCE_S = 90.0
 
 
 class Peer:
@@ -164,9 +164,12 @@ def test_a_limit_is_final_for_it(start: Start, peer: Open) -> None:
     gateway = start(answers)
     device = peer(gateway, "0.16.0")
     answers.add(frame_rule_for("rate_limited", 1, 0.0))
-    device.send(0, 10)
+    told = [device.do("send", first=0, count=10)]
     wait_for(lambda: device.do("state")["unacked"] == 0)
-    assert "RateLimitedError" in device.do("send", first=10, count=10)["error"]
+    told.append(device.do("send", first=10, count=10))
+    # Once: by the next call, or by this one when the answer is there before it returns.
+    errors = [answer["error"] for answer in told if answer != {"sent": True}]
+    assert len(errors) == 1 and "RateLimitedError" in errors[0]
     wait_for(lambda: stored(gateway) == peer_device.planned(10, 10))
 
 

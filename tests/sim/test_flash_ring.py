@@ -26,8 +26,8 @@ from tests.sim.flash_history import (
 from tests.sim.flash_stores import original_names
 
 APPENDS = 2000
-# How many of the operations are cut here; `make soak` cuts at each, on sectors of 4 KiB.
-SAMPLES = {ESP32.name: (1, 80), "files on littlefs": (400, 1200)}
+# Of how many operations one is cut here, and one twice; `make soak` cuts at each, on sectors of 4 KiB too.
+SAMPLES = {ESP32.name: (5, 80), "files on littlefs": (400, 1200)}
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
 """An exception, or a timer's `send()`, at every bytecode of the library: nothing accepted is lost, doubled or wrong.
 
 Every operation is run again and again from the same state, struck at one bytecode later each time. The program
-then goes on: sends, drains, and a reboot of what is in flash. `PLEXUS_STRIDE` strikes at each so manyth bytecode.
+then goes on: sends, drains, and a reboot of what is in flash. `PLEXUS_STRIDE` strikes at each so manyth bytecode:
+at some in `make test`, at each in `make soak`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from plexus_mp.link import Link
 from tests.device import fakes
 from tests.sim.interrupting import Strike, raising
 
-_STRIDE = int(os.environ.get("PLEXUS_STRIDE", "41"))
+_STRIDE = int(os.environ.get("PLEXUS_STRIDE", "61"))
 _SECTOR = 512
 _KINDS: dict[str, dict[str, Any]] = {
     "ram": {"flash": False},

@@ -29,7 +29,7 @@ _SHORT: dict[str, Callable[[], list[Row]]] = {
 # On the slower VM those where it could make a difference: the path is the simulator's on both.
 _ON_MICROPYTHON: dict[str, Callable[[], list[Row]]] = {
     "symmetric": lambda: time_runs.symmetric("micropython", 100),
-    "sleeping": lambda: time_runs.sleeping("micropython", 2.2),
+    "sleeping": lambda: time_runs.sleeping("micropython", 1.1),
     "reboots": lambda: time_runs.reboots("micropython", 8),
     "before": lambda: time_runs.before_the_first("micropython", 3, 0.3),
     **{
@@ -65,7 +65,7 @@ def test_what_is_documented_keeps_to_what_is_allowed():
 
 def test_names_of_the_clock_are_those_on_a_board():
     """Where names are shortened these stay."""
-    names = set(re.findall(r"`px\.clock\.(\w+)`", time_table.DOCUMENT.read_text()))
+    names = set(re.findall(r"`px\.clock\.(\w+)`", time_table.PART.document.read_text()))
     text = build_mpy.shortened()[PurePath("clock.py")]
     assert len(names) == 8
     for name in names:
