@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from plexus_mp import assemble, client, clock, fileblocks, link, recorder
+from plexus_mp import assemble, client, clock, fileblocks, link, recorder, settings
 from plexus_mp.blocks import COUNT, ERASE, SIZE
 from plexus_mp.settings import Settings
 
@@ -140,8 +140,10 @@ class Trial:
             for module in (client, clock, link, recorder):
                 stack.enter_context(patch.object(module, "ticks_ms", lambda: self.ms % _TICKS_PERIOD))
             stack.enter_context(patch.object(client, "start_ticker", lambda *_: self))
-            stack.enter_context(patch.object(assemble, "Settings", lambda: self.settings))
-            stack.enter_context(patch.object(assemble, "open_flash", self._open_flash))
+            for module in (client, assemble):
+                stack.enter_context(patch.object(module, "forget", lambda _: None))  # what is patched stays
+            stack.enter_context(patch.object(settings, "Settings", lambda: self.settings))
+            stack.enter_context(patch.object(settings.port, "open_flash", self._open_flash))
             stack.enter_context(patch.object(assemble, "print", lambda *_: None, create=True))
             if self.where == "files":
                 stack.enter_context(self._make_disk().under(fileblocks))

@@ -2,7 +2,7 @@
 
 import sys
 
-from plexus_mp import client, ports, settings
+from plexus_mp import assemble, client, ports, settings
 from plexus_mp.client import Plexus
 from plexus_mp.settings import Settings, check_source_id, parse_url
 
@@ -34,6 +34,7 @@ class sources:
             fakes.Patch(settings, "unique_id", lambda: "a0b1c2"),
             fakes.Network().patch,
             fakes.Patch(client, "forget", lambda module: None),  # the patched one stays
+            fakes.Patch(assemble, "forget", lambda module: None),
             fakes.Patch(client, "start_ticker", lambda callback, period_ms, timer_id: None),
         )
 
