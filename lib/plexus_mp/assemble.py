@@ -23,10 +23,12 @@ class _Found(dict):
 
 
 def _read(given):
+    from .identity import kept_name
     from .settings import gather
 
     found = _Found(session=given["session"])
     gather(given.get, found)
+    found["source_id"] = kept_name(found["source_id"])
     given.clear()
     return found
 

@@ -30,11 +30,9 @@ def gather(given, found):
 
     `given(name)` is an argument. Raises `ValueError` or `TypeError` naming what is missing or does not fit.
     """
-    from .identity import kept_name
-
     settings = Settings()
     found["api_key"] = settings.api_key(given("api_key"))
-    found["source_id"] = kept_name(settings.source_id(given("source_id")))
+    found["source_id"] = settings.source_id(given("source_id"))
     found["install_id"] = install_id()
     for name in _PLAIN:
         found[name] = settings.get(name, given(name))
