@@ -51,7 +51,11 @@ GROUPS = {
     "a ring in files": ("fileblocks",),
     "`https`": ("tls", "build", "ports/micropython_tls"),
     "Wi-Fi networks in the settings": ("wifi",),
-    "the first answer that is no plain success": ("refusals",),
+    "the first trouble with connection or gateway, then given back": ("trouble",),
+    "the first time that a gateway tells, with a WebSocket given back": ("sync",),
+    "the first time that HTTP tells, with a WebSocket given back": ("dates",),
+    "times that change, then given back": ("times",),
+    "`flush_buffer()`, `close()`": ("closing",),
     "the first of the calls below": ("more",),
     "`run()` or `session()`": ("runs",),
     "runs and sessions on their way to the gateway": ("calls", "state"),
@@ -61,7 +65,7 @@ GROUPS = {
     "`suspend()`, `sleep_ready()`": ("sleep",),
     "`session=`, a `requests` module": ("requests_http",),
     "arguments of plexus-python": ("peer",),
-    "the first reading of a name, or with a text": ("checks",),
+    "the first reading of a name, then given back; or with a text": ("checks",),
     "readings of an earlier boot that never had the time": ("survey",),
     "commands, with the first that is declared": ("commands", "runner", "runbook", "params"),
     "the first picture": ("video",),
@@ -168,7 +172,8 @@ def import_order(names: list[str]) -> list[str]:
 
 def _relative_imports(name: str) -> set[str]:
     tree = ast.parse((build_mpy.SOURCE / f"{name}.py").read_text(encoding="utf-8"))
-    return {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module}
+    # What a function imports is loaded when that is called.
+    return {n.module for n in tree.body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module}
 
 
 def _run(snippets: list[str], trees: dict[str, Path], *before: str) -> tuple[list[int], list[list[str]]]:

@@ -155,7 +155,8 @@ def make_ring(found):
     from .mount import mount
 
     mount(ring)
-    forget("mount")
+    for module in ("mount", "times"):
+        forget(module)
     if commit_ms:
         told = (ring.sectors * ring.sector_bytes // 1024, where, (commit_ms + 999) // 1000)
         print("plexus: ring of %d KB in %s, a power cut costs at most %d s" % told)

@@ -288,22 +288,3 @@ class Http:
             tcp = self._tcp
             self._tcp = None
             tcp.close()
-
-
-def unix_seconds(date):
-    """Seconds since 1970 of an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7), else None."""
-    try:
-        day, year = int(date[5:7]), int(date[12:16])
-        hour, minute, second = int(date[17:19]), int(date[20:22]), int(date[23:25])
-    except ValueError:
-        return None
-    month = b"JanFebMarAprMayJunJulAugSepOctNovDec".find(bytes(date[8:11]))
-    if month % 3 or date[25:] != b" GMT" or not (0 < day < 32 and year > 1969):
-        return None
-    if not (0 <= min(hour, minute, second) and hour < 24 and minute < 60 and second < 61):
-        return None
-    # Days of the civil calendar, with years that begin in March so that leap days come last.
-    month = (month // 3 + 10) % 12
-    year -= month > 9
-    days = year * 365 + year // 4 - year // 100 + year // 400 + (month * 306 + 5) // 10 + day - 719469
-    return days * 86400 + hour * 3600 + minute * 60 + second

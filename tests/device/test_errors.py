@@ -4,7 +4,8 @@ docs/settings.md shows the table; tests/e2e/test_settings_docs.py compares.
 """
 
 from plexus_mp import assemble, client, settings
-from plexus_mp.client import AuthenticationError, Plexus, PlexusError
+from plexus_mp.client import Plexus
+from plexus_mp.errors import AuthenticationError, PlexusError
 
 from . import fakes, gen
 

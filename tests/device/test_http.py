@@ -1,6 +1,7 @@
 """The HTTP client against answers in every division, a connection that breaks, and bytes of no sense."""
 
-from plexus_mp.http import Http, unix_seconds
+from plexus_mp.dates import unix_seconds
+from plexus_mp.http import Http
 
 from . import fakes, gen
 
