@@ -1,4 +1,4 @@
-"""What the protocol can carry: names, tags and values that are no numbers. Loaded when the first of them comes.
+"""What the protocol can carry: names, tags, timestamps, and values that are no numbers. Loaded with the first of them.
 
 The limits are those of the Plexus gateway (validate.go): bytes, except tags and depth.
 """
@@ -15,6 +15,9 @@ TAG_MAX = const(256)
 TEXT_MAX = const(256)
 JSON_MAX = const(4096)
 _DEPTH_MAX = const(16)
+# A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
+_SECONDS_BELOW = 1_000_000_000_000
+_STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 
 
 def dumps(value):
@@ -79,3 +82,17 @@ def json_text(value):
     if len(text) > JSON_MAX:
         raise ValueError("value is %d bytes as JSON, the limit is %d" % (len(text), JSON_MAX))
     return text
+
+
+def to_ms(timestamp):
+    """A Unix timestamp in seconds or milliseconds as whole milliseconds; None stays None.
+
+    Raises `TypeError` for what is no number, `ValueError` for 0, negative, not finite or beyond the year 9999.
+    """
+    if timestamp is None:
+        return None
+    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
+        raise TypeError("timestamp must be a number, not %s" % type(timestamp).__name__)
+    if not 0 < timestamp < _STAMP_MAX_MS:
+        raise ValueError("timestamp must be Unix seconds or milliseconds above 0, not %r" % timestamp)
+    return int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)

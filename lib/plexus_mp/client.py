@@ -16,27 +16,9 @@ from .ports import (
 )
 
 VERSION = "0.1.0"
-_CLASSES = {None: None, "metric": METRIC, "event": EVENT}
-# A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
-_SECONDS_BELOW = 1_000_000_000_000
 _HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
-_STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 # How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
 _IDLE_TICKS = const(5)
-
-
-def to_ms(timestamp):
-    """A Unix timestamp in seconds or milliseconds as whole milliseconds; None stays None.
-
-    Raises `TypeError` for what is no number, `ValueError` for 0, negative, not finite or beyond the year 9999.
-    """
-    if timestamp is None:
-        return None
-    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
-        raise TypeError("timestamp must be a number, not %s" % type(timestamp).__name__)
-    if not 0 < timestamp < _STAMP_MAX_MS:
-        raise ValueError("timestamp must be Unix seconds or milliseconds above 0, not %r" % timestamp)
-    return int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)
 
 
 class Plexus:
@@ -130,8 +112,12 @@ class Plexus:
         """
         if self._closed:
             raise PlexusError("closed")
-        cls = None if data_class is None else _class(data_class)
-        stamp_ms = None if timestamp is None else to_ms(timestamp)
+        cls = None
+        if data_class is not None:
+            cls = EVENT if data_class == "event" else METRIC
+            if cls == METRIC and data_class != "metric":
+                raise ValueError("data_class must be 'metric' or 'event', not %r" % (data_class,))
+        stamp_ms = None if timestamp is None else _to_ms(timestamp)
         if self._tags is not None:
             tags = self._with_tags(tags)
         recorded = self._recorder.send(cls, metric, value, tags, stamp_ms)
@@ -153,7 +139,9 @@ class Plexus:
             raise PlexusError("closed")
         if self._tags is not None:
             tags = self._with_tags(tags)
-        recorded = self._recorder.send_batch(points, tags, to_ms(timestamp), to_ms)
+        recorded = self._recorder.send_batch(
+            points, tags, None if timestamp is None else _to_ms(timestamp), _to_ms
+        )
         if self._ticker is None:
             self.tick()
         return recorded
@@ -268,7 +256,7 @@ class Plexus:
             from .video import attach
 
             self.video = attach(self._link.session, self.source_id)
-        unix_ms = self.now_ms() if timestamp is None else to_ms(timestamp)
+        unix_ms = self.now_ms() if timestamp is None else _to_ms(timestamp)
         return self.video.take(frame, camera_id, width, height, unix_ms)
 
     def sleep(self, seconds):
@@ -318,7 +306,7 @@ class Plexus:
         self.close()
 
 
-def _class(data_class):
-    if data_class not in _CLASSES:
-        raise ValueError("data_class must be 'metric' or 'event', not %r" % (data_class,))
-    return _CLASSES[data_class]
+def _to_ms(timestamp):
+    from .checks import to_ms
+
+    return to_ms(timestamp)
