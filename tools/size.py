@@ -55,6 +55,8 @@ GROUPS = {
     "`https`": ("tls", "build", "ports/micropython_tls"),
     "Wi-Fi networks in the settings": ("wifi",),
     "the first trouble with connection or gateway, then given back": ("trouble",),
+    "an answer by HTTP, or the one that begins a WebSocket and given back then": ("answers",),
+    "the beginning of a WebSocket, then given back": ("handshake",),
     "the first time that a gateway tells, with a WebSocket given back": ("sync",),
     "the first time that HTTP tells, with a WebSocket given back": ("dates",),
     "times that change, then given back": ("times",),
