@@ -50,11 +50,14 @@ def assemble(version, given, px):
     if json_max < 256:
         raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
     _take_over(found["ring"], px)
+    collect()
     ring, commit_ms = make_ring(found)
+    collect()
     from .recorder import Recorder
 
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms, ports.rtc_ms)
     outbox = Outbox(recorder, source, frame)
+    collect()
     link = make_link(outbox, recorder, found, source, version)
     wait_ms = 0
     if (ports.rtc_memory() or b"")[:3] == b"PX\x01":  # suspend() was here
@@ -108,8 +111,13 @@ def make_link(outbox, recorder, found, source, version):
     link = Link(outbox, http, recorder)
     link.endpoint = found["endpoint"] or None
     if transport != "http":
+        collect()
         from .session import Session
+
+        collect()
         from .ws import Ws
+
+        collect()
 
         about = '"source_id":%s,"agent_version":"%s"' % (source.decode(), version)
         hello = '{"type":"device_auth","api_key":%s,"platform":"%s",%s,"protocol":1,"hears_goodbye":true,"acks":true}'

@@ -178,7 +178,7 @@ class Link:
         self._socket_tries = 0
         self._met = ticks_ms()
         self.status = ONLINE
-        for module in ("trouble", "dates", "sync", "answers", "handshake"):  # until they are needed again
+        for module in ("trouble", "dates", "sync"):  # until they are needed again
             forget(module)
         name = message.get("source_id")
         if name is not None and json.dumps(name).encode() != self._outbox.own_source:

@@ -226,7 +226,7 @@ class Encoder:
         else:
             self._text(kind, value)
         if self._known.find(self._class(cls, kind), metric, tags) is None:
-            from .checks import series_json
+            from .names import series_json
 
             series_json(metric, tags)
 

@@ -257,6 +257,7 @@ class Recorder:
             from .times import begin
 
             begin(self.ring, self._begun_ms)
+            forget("times")
             self._begun_ms = -1
         if self._doubt:
             self._recover()

@@ -5,7 +5,7 @@ read beyond the frame at hand, so nothing has to be moved.
 """
 
 from .http import Http
-from .ports import const, randomize, ticks_diff, ticks_ms
+from .ports import const, forget, randomize, ticks_diff, ticks_ms
 
 _STEP_MS = const(10_000)  # a frame half sent, or half received, for longer is an error
 _FRAME_MAX = const(1 << 20)  # the gateway's own limit, and a length that needs no big integers
@@ -95,6 +95,8 @@ class Ws(Http):
                     self._state = _HEAD
                     self._into = self._frame[:2]
                     self._parse = None
+                    for module in ("answers", "handshake"):  # before what comes next needs their room
+                        forget(module)
         except ValueError:
             self.close(1002)
             raise OSError(71, "not a WebSocket")

@@ -17,7 +17,7 @@ UNIX_MS = 1_800_000_000_000
 FLOOR_MS = 1_790_000_000_000
 SOURCE = b'"test-1"'
 
-LOADED_WHEN_MET = ("trouble", "closing", "dates", "sync", "times", "checks")
+LOADED_WHEN_MET = ("trouble", "closing", "dates", "sync", "times", "names", "checks")
 
 
 class Patch:
