@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from plexus_mp import assemble, client, clock, fileblocks, link, recorder
+from plexus_mp import assemble, client, clock, closing, dates, fileblocks, link, recorder, settings, trouble
 from plexus_mp.blocks import COUNT, ERASE, SIZE
 from plexus_mp.settings import Settings
 
@@ -137,11 +137,11 @@ class Trial:
     def running(self) -> Iterator[Trial]:
         """In a `with` block the library's clock, settings and flash are this board's."""
         with ExitStack() as stack:
-            for module in (client, clock, link, recorder):
+            for module in (client, clock, closing, dates, link, recorder, trouble):
                 stack.enter_context(patch.object(module, "ticks_ms", lambda: self.ms % _TICKS_PERIOD))
             stack.enter_context(patch.object(client, "start_ticker", lambda *_: self))
-            stack.enter_context(patch.object(assemble, "Settings", lambda: self.settings))
-            stack.enter_context(patch.object(assemble, "open_flash", self._open_flash))
+            stack.enter_context(patch.object(settings, "Settings", lambda: self.settings))
+            stack.enter_context(patch.object(settings.port, "open_flash", self._open_flash))
             stack.enter_context(patch.object(assemble, "print", lambda *_: None, create=True))
             if self.where == "files":
                 stack.enter_context(self._make_disk().under(fileblocks))

@@ -2,14 +2,16 @@
 
     python tools/size.py [--print]
 
-The files are those that a user copies (`tools/build_mpy.py`). RAM is what stays allocated on the real MicroPython,
-the 32-bit WebAssembly build, after garbage was collected: objects are as large as on an ESP32, except that a
-float takes 16 bytes of heap here and is part of the reference there on some boards.
+The files are those that a user copies (`tools/build_mpy.py`), and the same in a ROMFS, as `mpremote romfs build` makes
+it: the image itself, which is in flash on a board, lies in the heap before anything is counted. RAM is what stays
+allocated on the real MicroPython, the 32-bit WebAssembly build, after garbage was collected: objects are as large as on
+an ESP32, except that a float takes 16 bytes of heap here and is part of the reference there on some boards.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import sys
 import tempfile
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import build_mpy  # noqa: E402
+from mpremote.romfs import make_romfs  # noqa: E402
 from written import Part, write_table  # noqa: E402
 
 from host_sim.vms.bare import WITHOUT_SOCKETS, run_bare  # noqa: E402
@@ -52,7 +55,13 @@ GROUPS = {
     "a ring in files": ("fileblocks",),
     "`https`": ("tls", "build", "ports/micropython_tls"),
     "Wi-Fi networks in the settings": ("wifi",),
-    "the first answer that is no plain success": ("refusals",),
+    "the first trouble with connection or gateway, then given back": ("trouble",),
+    "an answer by HTTP, or the one that begins a WebSocket and given back then": ("answers",),
+    "the beginning of a WebSocket, then given back": ("handshake",),
+    "the first time that a gateway tells, with a WebSocket given back": ("sync",),
+    "the first time that HTTP tells, with a WebSocket given back": ("dates",),
+    "times that change, then given back": ("times",),
+    "`flush_buffer()`, `close()`": ("closing",),
     "the first of the calls below": ("more",),
     "`run()` or `session()`": ("runs",),
     "runs and sessions on their way to the gateway": ("calls", "state"),
@@ -62,7 +71,8 @@ GROUPS = {
     "`suspend()`, `sleep_ready()`": ("sleep",),
     "`session=`, a `requests` module": ("requests_http",),
     "arguments of plexus-python": ("peer",),
-    "the first reading of a name, or with a text": ("checks",),
+    "the first reading of a name, then given back": ("names",),
+    "a reading with a text or a time of its own": ("checks",),
     "readings of an earlier boot that never had the time": ("survey",),
     "commands, with the first that is declared": ("commands", "runner", "runbook", "params"),
     "the first picture": ("video",),
@@ -84,6 +94,13 @@ _MANY_NAMES = """
 for number in range(3000):
     setattr(Partition, "name_%d" % number, None)
 del Partition, Esp32, sys.modules["esp32"]
+"""
+_ROMFS = """
+import vfs
+with open("/lib.romfs", "rb") as file:
+    image = file.read()
+vfs.mount(vfs.VfsRom(image), "/rom")
+del file
 """
 # What a board has built in is Python code in this build. The partition lies in the heap, and is there before.
 _BUILT_IN = """
@@ -169,33 +186,53 @@ def import_order(names: list[str]) -> list[str]:
 
 def _relative_imports(name: str) -> set[str]:
     tree = ast.parse((build_mpy.SOURCE / f"{name}.py").read_text(encoding="utf-8"))
-    return {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module}
+    # What a function imports is loaded when that is called.
+    return {n.module for n in tree.body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module}
 
 
-def _run(snippets: list[str], trees: dict[str, Path], *before: str) -> tuple[list[int], list[list[str]]]:
-    """RAM in use before the first snippet and after each, and the words of what else they printed."""
-    steps = [WITHOUT_SOCKETS, _BUILT_IN, *before, _COLLECT, _COLLECT, _READ]
+def _run(
+    snippets: list[str], lib: Path, *before: str, board: Path | None = None
+) -> tuple[list[int], list[list[str]]]:
+    """RAM in use before the first snippet and after each, and the words of what else they printed.
+
+    `lib` is the folder in which the library lies, or an image of it.
+    """
+    trees = {"/lib": lib} if lib.is_dir() else {"/lib.romfs": lib}
+    if board:
+        trees["/board/plexus_board.py"] = board
+    mounted = [] if lib.is_dir() else [_ROMFS]
+    steps = [WITHOUT_SOCKETS, _BUILT_IN, *mounted, *before, _COLLECT, _COLLECT, _READ]
     for snippet in snippets:
         steps += [snippet, _COLLECT, _READ]
-    result = run_bare(steps, trees, path=["/lib"])
+    result = run_bare(steps, trees, path=["/lib", "/rom", "/board"])
     if not result.ok:
         raise RuntimeError(result.stdout)
     lines = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
     return [int(words[1]) for words in lines if words[0] == "live"], lines
 
 
+def image(lib: Path) -> Path:
+    """What `mpremote romfs build` makes of the folder `lib`, beside it."""
+    path = lib.with_suffix(".romfs")
+    with contextlib.redirect_stdout(io.StringIO()):  # it draws a tree
+        path.write_bytes(make_romfs(str(lib), mpy_cross=None))
+    return path
+
+
+def without_init(lib: Path) -> None:
+    """The package's own __init__ would import everything at once."""
+    (lib / "plexus_mp" / "__init__.mpy").write_bytes(build_mpy._compile(""))
+
+
 def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
-    """RAM that importing each module keeps, those it imports apart; `lib` is changed."""
-    # The package's own __init__ would import everything at once.
-    (lib / "plexus_mp" / "__init__.mpy").unlink()
-    (lib / "plexus_mp" / "__init__.py").write_text("", encoding="utf-8")
+    """RAM that importing each module keeps, those it imports apart; `lib` is a folder or an image `without_init`."""
     order = [
         "ports",
         *(f"ports.micropython_{part}" for part in ("boot", "tls", "more")),
         *import_order(modules),
     ]
     imports = ["import plexus_mp", *(f"import plexus_mp.{name}" for name in order)]
-    live, _ = _run(imports, {"/lib": lib}, _MANY_NAMES)
+    live, _ = _run(imports, lib, _MANY_NAMES)
     found = {name: after - before for name, before, after in zip(order, live[1:-1], live[2:], strict=True)}
     # The port is measured together with the package that picks it.
     return {
@@ -207,7 +244,7 @@ def module_bytes(lib: Path, modules: list[str]) -> dict[str, int]:
 def table() -> str:
     """The measured tables, as Markdown."""
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
-        lib = Path(folder)
+        lib = Path(folder) / "lib"
         build_mpy.build(lib / "plexus_mp")
         files = {path.with_suffix("").as_posix(): path for path in build_mpy.sources()}
         unsaid = set(files) ^ {name for names in GROUPS.values() for name in names}
@@ -215,8 +252,12 @@ def table() -> str:
             raise ValueError(f"GROUPS must say when it is loaded, or not: {sorted(unsaid)}")
         flash = {name: (lib / "plexus_mp" / f"{name}.mpy").stat().st_size for name in files}
         clients = {board.name: _client(lib, board) for board in BOARDS}
-        ram = module_bytes(lib, [name for name in files if "/" not in name and name != "__init__"])
-    return _files_table(flash, ram) + "\n" + _client_table(clients, ram)
+        rom_clients = {board.name: _client(image(lib), board) for board in BOARDS}
+        without_init(lib)
+        modules = [name for name in files if "/" not in name and name != "__init__"]
+        ram, rom = module_bytes(lib, modules), module_bytes(image(lib), modules)
+    tables = _files_table(flash, ram), _client_table(clients, ram), _rom_table(ram, rom, clients, rom_clients)
+    return "\n".join(tables)
 
 
 def _files_table(flash: dict[str, int], ram: dict[str, int]) -> str:
@@ -242,9 +283,8 @@ class _Client:
 
 
 def _client(lib: Path, board: Path) -> _Client:
-    trees = {"/lib": lib, "/lib/plexus_board.py": board}
-    live, _ = _run(["from plexus_mp import Plexus", _CLIENT, _SEND], trees)
-    _, lines = _run(["from plexus_mp import Plexus", _CLIENT, _BUFFERS], trees)
+    live, _ = _run(["from plexus_mp import Plexus", _CLIENT, _SEND], lib, board=board)
+    _, lines = _run(["from plexus_mp import Plexus", _CLIENT, _BUFFERS], lib, board=board)
     buffers = {words[2]: int(words[1]) for words in lines if words[0] == "buffer"}
     modules = [words[1].replace(".", "/") for words in lines if words[0] == "loaded" and len(words) > 1]
     # n_pool=8, n_qstr=2661, n_str_data_bytes=25091, n_total_bytes=61043
@@ -267,6 +307,24 @@ def _client_table(clients: dict[str, _Client], ram: dict[str, int]) -> str:
     rows += [
         f"| {name} | " + " | ".join(str(column[name]) for column in columns) + " |" for name in columns[0]
     ]
+    return "\n".join(rows) + "\n"
+
+
+def _rom_table(
+    ram: dict[str, int], rom: dict[str, int], clients: dict[str, _Client], rom_clients: dict[str, _Client]
+) -> str:
+    rows = ["| RAM, bytes | as files | from ROMFS |", "|---|--:|--:|"]
+    stays = [0, 0]
+    for group, names in GROUPS.items():
+        sums = [sum(found.get(name, 0) for name in names) for found in (ram, rom)]
+        rows.append(f"| {group} | {sums[0]} | {sums[1]} |")
+        if "given back" not in group:
+            stays = [a + b for a, b in zip(stays, sums, strict=True)]
+    rows.append(f"| **all of these but what is given back** | {stays[0]} | {stays[1]} |")
+    for board, found in clients.items():
+        rows.append(
+            f"| **a client as of {board}, with its buffers** | {found.all} | {rom_clients[board].all} |"
+        )
     return "\n".join(rows) + "\n"
 
 

@@ -3,17 +3,8 @@
 import json
 
 from . import ports
-from .blocks import RamBlocks
-from .http import Http
-from .identity import kept_name
-from .link import Link
-from .outbox import Outbox
-from .ports import NAME, const
-from .recorder import Recorder
-from .ring import Ring
-from .settings import DEFAULTS, GATEWAY_URL, Settings, install_id, parse_url, port
+from .ports import NAME, collect, const, forget
 
-open_flash = port.open_flash
 _FILES = "/plexus"
 # An answer with a source_id of 256 bytes, of which HTTP leaves some for headers.
 _RECEIVE_BYTES = 640
@@ -21,48 +12,64 @@ _RECEIVE_BYTES = 640
 _READ_ONLY = const(30)
 
 
-def assemble(version, arguments, px):
+class _Found(dict):
+    """All settings as they are used; what read them is given back before anything is built."""
+
+    def networks(self):
+        return self["networks"]
+
+    def integer(self, name):
+        return self[name]
+
+
+def _read(given):
+    from .identity import kept_name
+    from .settings import gather
+
+    found = _Found(session=given["session"])
+    gather(given.get, found)
+    found["source_id"] = kept_name(found["source_id"])
+    given.clear()
+    return found
+
+
+def assemble(version, given, px):
     """(recorder, outbox, link, Wi-Fi supervisor or None, period of the timer in ms, its id, that of `stats` in s).
 
     Raises `ValueError` naming the setting that is missing or does not fit.
     """
-    settings = Settings()
-    given = arguments.get
-    key = settings.api_key(given("api_key"))
-    source_id = kept_name(settings.source_id(given("source_id")))
-    source = json.dumps(source_id).encode()
-    if settings.get("ring", given("ring")) == "files":
-        settings.defaults = port.FILES
-    page = settings.integer("page_bytes", given("page_bytes"))
-    frame = settings.integer("frame_bytes", given("frame_bytes"))
+    found = _read(given)
+    for module in ("settings", "state", "identity"):
+        forget(module)
+    collect()
+    from .outbox import Outbox
+
+    source = json.dumps(found["source_id"]).encode()
+    page, frame = found["page_bytes"], found["frame_bytes"]
     json_max = Outbox.json_max(source, frame)
     if json_max < 256:
         raise ValueError("frame_bytes must be at least %d" % (256 + frame - json_max))
-    _take_over(settings.get("ring", given("ring")), px)
-    ring, commit_ms = make_ring(settings, given, page)
+    _take_over(found["ring"], px)
+    collect()
+    ring, commit_ms = make_ring(found)
+    collect()
+    from .recorder import Recorder
+
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms, ports.rtc_ms)
     outbox = Outbox(recorder, source, frame)
-    link = make_link(outbox, recorder, settings, given, key, source, version)
+    collect()
+    link = make_link(outbox, recorder, found, source, version)
     wait_ms = 0
     if (ports.rtc_memory() or b"")[:3] == b"PX\x01":  # suspend() was here
         from .sleep import resume
 
         wait_ms = resume(recorder, outbox, link)
     wifi = None
-    if settings.networks():
+    if found["networks"]:
         from .wifi import supervise
 
-        wifi = supervise(settings, 0, wait_ms)
-    tick_ms = settings.integer("tick_ms", given("tick_ms"))
-    return (
-        recorder,
-        outbox,
-        link,
-        wifi,
-        tick_ms,
-        settings.integer("timer_id"),
-        settings.integer("stats_s", given("stats_s")),
-    )
+        wifi = supervise(found, 0, wait_ms)
+    return recorder, outbox, link, wifi, found["tick_ms"], found["timer_id"], found["stats_s"]
 
 
 def _take_over(where, px):
@@ -75,44 +82,46 @@ def _take_over(where, px):
         px._owners[where] = px
 
 
-def make_link(outbox, recorder, settings, given, key, source, version):
+def make_link(outbox, recorder, found, source, version):
     """The link over HTTP, and over a WebSocket unless the setting `transport` is "http".
 
     "ws" takes the WebSocket also where nothing is acknowledged there.
     """
-    transport = settings.get("transport", given("transport"))
-    if transport not in ("auto", "http", "ws"):
-        raise ValueError("transport must be 'auto', 'http' or 'ws', not %r" % (transport,))
-    tls, host, port, path = settings.gateway(given("gateway_url"))
+    from .link import Link
+
+    tls, host, port, path = found["gateway"]
+    key, transport = found["api_key"], found["transport"]
     connect: object = ports.Tcp
     if tls:
         from .tls import Connector
 
-        connect = Connector(settings.get("ca_file", given("ca_file")), recorder.now_ms)
+        connect = Connector(found["ca_file"], recorder.now_ms)
     agent = "plexus-mp/%s (%s)" % (version, NAME)
     buf = bytearray(_RECEIVE_BYTES)
-    requests = given("session")
+    requests = found["session"]
     if requests is None:
+        from .http import Http
+
         http: object = Http(connect, host, port, path + "/ingest", key, agent, buf)
     else:
         from .requests_http import RequestsHttp
 
-        http = RequestsHttp(
-            requests, settings.get("gateway_url", given("gateway_url")) or GATEWAY_URL, key, agent
-        )
+        http = RequestsHttp(requests, found["gateway_url"], key, agent)
         transport = "http"
     link = Link(outbox, http, recorder)
-    endpoint = settings.get("endpoint", given("endpoint"))
-    if endpoint:
-        parse_url(endpoint, "endpoint")
-        link.endpoint = endpoint
+    link.endpoint = found["endpoint"] or None
     if transport != "http":
+        collect()
         from .session import Session
+
+        collect()
         from .ws import Ws
+
+        collect()
 
         about = '"source_id":%s,"agent_version":"%s"' % (source.decode(), version)
         hello = '{"type":"device_auth","api_key":%s,"platform":"%s",%s,"protocol":1,"hears_goodbye":true,"acks":true}'
-        install = install_id()
+        install = found["install_id"]
         if install:  # by which gateways of 0.4.0 to 0.7.0 tell two boards with one name apart; others skip it
             about_it = about + ',"install_id":"%s"' % install
         else:
@@ -125,15 +134,15 @@ def make_link(outbox, recorder, settings, given, key, source, version):
     return link
 
 
-def make_ring(settings, given, page_bytes):
+def make_ring(found):
     """(the ring that the settings name, its commit_ms): "ram", "files", a flash partition or "rp2:START:LENGTH"."""
-    where = settings.get("ring", given("ring"))
-    commit_ms = settings.integer("commit_ms", given("commit_ms"))
-    if where == "ram" or where == "files":
-        size = settings.integer("ring_bytes", given("ring_bytes"))
-        sector = settings.integer("sector_bytes", given("sector_bytes"))
-        if where == "ram":
-            return Ring(RamBlocks(size, sector), page_bytes), 0
+    from .ring import Ring
+
+    where, commit_ms, page_bytes = found["ring"], found["commit_ms"], found["page_bytes"]
+    size, sector = found["ring_bytes"], found["sector_bytes"]
+    if where == "ram":
+        return _ram_ring(size, sector, page_bytes), 0
+    if where == "files":
         if not commit_ms:
             raise ValueError("commit_ms must be above 0 with ring files: each commit is a file")
         from .fileblocks import FileBlocks
@@ -144,17 +153,26 @@ def make_ring(settings, given, page_bytes):
             if e.errno != _READ_ONLY:
                 raise
             print("plexus: the filesystem is read-only for programs, so the ring is in RAM")
-            return Ring(RamBlocks(max(DEFAULTS["ring_bytes"], 4 * sector), sector), page_bytes), 0
+            return _ram_ring(max(found["ram_bytes"], 4 * sector), sector, page_bytes), 0
     else:
-        blocks, align, noise = open_flash(where)
-        align = settings.integer("program_bytes", given("program_bytes")) or align
+        blocks, align, noise = found["flash"]
+        align = found["program_bytes"] or align
         if align < 1 or align & align - 1 or align > 256:
             raise ValueError("program_bytes must be a power of two up to 256, not %d" % align)
         ring = Ring(blocks, page_bytes, align, noise)
     from .mount import mount
 
     mount(ring)
+    for module in ("mount", "times"):
+        forget(module)
     if commit_ms:
         told = (ring.sectors * ring.sector_bytes // 1024, where, (commit_ms + 999) // 1000)
         print("plexus: ring of %d KB in %s, a power cut costs at most %d s" % told)
     return ring, commit_ms
+
+
+def _ram_ring(size, sector, page_bytes):
+    from .blocks import RamBlocks
+    from .ring import Ring
+
+    return Ring(RamBlocks(size, sector), page_bytes)

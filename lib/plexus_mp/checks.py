@@ -1,51 +1,20 @@
-"""What the protocol can carry: names, tags and values that are no numbers. Loaded when the first of them comes.
+"""What the protocol can carry: timestamps, and values that are no numbers. Loaded with the first of them.
 
-The limits are those of the Plexus gateway (validate.go): bytes, except tags and depth.
+The limits are those of the Plexus gateway (validate.go): bytes, except depth.
 """
 
-import json
 import math
 
 from .errors import PlexusError
+from .names import dumps, limited
 from .ports import const
 
-NAME_MAX = const(256)
-TAGS_MAX = const(16)
-TAG_MAX = const(256)
 TEXT_MAX = const(256)
 JSON_MAX = const(4096)
 _DEPTH_MAX = const(16)
-
-
-def dumps(value):
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _limit(field, text, limit):
-    size = len(text.encode())
-    if size > limit:
-        raise ValueError("%s is %d bytes, the limit is %d" % (field, size, limit))
-    return size
-
-
-def series_json(metric, tags):
-    """The JSON of a metric's name and of its tags; b"" without tags."""
-    if not isinstance(metric, str):
-        raise TypeError("metric must be a str, not %s" % type(metric).__name__)
-    if not _limit("metric", metric, NAME_MAX):
-        raise ValueError("metric is empty")
-    if tags is None:
-        return dumps(metric), b""
-    if not isinstance(tags, dict):
-        raise TypeError("tags must be a dict, not %s" % type(tags).__name__)
-    if len(tags) > TAGS_MAX:
-        raise ValueError("tags has %d entries, the limit is %d" % (len(tags), TAGS_MAX))
-    for key, value in tags.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError("tags must map str to str, not %r to %r" % (key, value))
-        _limit("a key of tags", key, TAG_MAX)
-        _limit("tags[%r]" % key, value, TAG_MAX)
-    return dumps(metric), dumps(tags)
+# A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
+_SECONDS_BELOW = 1_000_000_000_000
+_STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 
 
 def check_json(value, depth):
@@ -70,7 +39,7 @@ def check_json(value, depth):
 def json_text(value):
     """The JSON of a text, list or dict as bytes, checked against the gateway's limits."""
     if isinstance(value, str):
-        _limit("value", value, TEXT_MAX)
+        limited("value", value, TEXT_MAX)
         return dumps(value)
     if not isinstance(value, (dict, list, tuple)):
         raise TypeError("value must be a number, bool, str, list or dict, not %s" % type(value).__name__)
@@ -79,3 +48,17 @@ def json_text(value):
     if len(text) > JSON_MAX:
         raise ValueError("value is %d bytes as JSON, the limit is %d" % (len(text), JSON_MAX))
     return text
+
+
+def to_ms(timestamp):
+    """A Unix timestamp in seconds or milliseconds as whole milliseconds; None stays None.
+
+    Raises `TypeError` for what is no number, `ValueError` for 0, negative, not finite or beyond the year 9999.
+    """
+    if timestamp is None:
+        return None
+    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
+        raise TypeError("timestamp must be a number, not %s" % type(timestamp).__name__)
+    if not 0 < timestamp < _STAMP_MAX_MS:
+        raise ValueError("timestamp must be Unix seconds or milliseconds above 0, not %r" % timestamp)
+    return int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)

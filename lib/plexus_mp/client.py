@@ -1,7 +1,6 @@
 """`Plexus`: what a program sees, and the order of the steps behind it."""
 
-from .errors import AuthenticationError, PlexusError
-from .link import AUTH_FAILED
+from .errors import PlexusError
 from .points import EVENT, METRIC
 from .ports import (
     Guard,
@@ -17,27 +16,9 @@ from .ports import (
 )
 
 VERSION = "0.1.0"
-_CLASSES = {None: None, "metric": METRIC, "event": EVENT}
-# A timestamp below this is in seconds (the gateway's own rule), else in milliseconds.
-_SECONDS_BELOW = 1_000_000_000_000
 _HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
-_STAMP_MAX_MS = 253_402_300_800_000  # the year 10000
 # How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
 _IDLE_TICKS = const(5)
-
-
-def to_ms(timestamp):
-    """A Unix timestamp in seconds or milliseconds as whole milliseconds; None stays None.
-
-    Raises `TypeError` for what is no number, `ValueError` for 0, negative, not finite or beyond the year 9999.
-    """
-    if timestamp is None:
-        return None
-    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
-        raise TypeError("timestamp must be a number, not %s" % type(timestamp).__name__)
-    if not 0 < timestamp < _STAMP_MAX_MS:
-        raise ValueError("timestamp must be Unix seconds or milliseconds above 0, not %r" % timestamp)
-    return int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)
 
 
 class Plexus:
@@ -131,8 +112,12 @@ class Plexus:
         """
         if self._closed:
             raise PlexusError("closed")
-        cls = None if data_class is None else _class(data_class)
-        stamp_ms = None if timestamp is None else to_ms(timestamp)
+        cls = None
+        if data_class is not None:
+            cls = EVENT if data_class == "event" else METRIC
+            if cls == METRIC and data_class != "metric":
+                raise ValueError("data_class must be 'metric' or 'event', not %r" % (data_class,))
+        stamp_ms = None if timestamp is None else _to_ms(timestamp)
         if self._tags is not None:
             tags = self._with_tags(tags)
         recorded = self._recorder.send(cls, metric, value, tags, stamp_ms)
@@ -154,7 +139,9 @@ class Plexus:
             raise PlexusError("closed")
         if self._tags is not None:
             tags = self._with_tags(tags)
-        recorded = self._recorder.send_batch(points, tags, to_ms(timestamp), to_ms)
+        recorded = self._recorder.send_batch(
+            points, tags, None if timestamp is None else _to_ms(timestamp), _to_ms
+        )
         if self._ticker is None:
             self.tick()
         return recorded
@@ -255,19 +242,6 @@ class Plexus:
             self._period_ms = period_ms
             pace_ticker(self._ticker, self._on_timer, period_ms)
 
-    def command(self, name, **declaration):
-        """A decorator that declares a command: `title`, `description`, `params`, `danger`, `idempotent`,
-        `expires_in` seconds and `concurrency` as for plexus-python; docs/commands.md.
-
-        The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
-        limit. What is declared while there is a connection makes a new one, to tell the gateway.
-        """
-        return self._commanded().decorator(name, declaration)
-
-    def on_command(self, name, handler, description=None, params=None, concurrency="accept"):
-        """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
-        self._commanded().declare_legacy(name, handler, concurrency)
-
     def send_video_frame(
         self, frame, camera_id="camera:0", quality=85, timestamp=None, width=None, height=None
     ):
@@ -282,15 +256,8 @@ class Plexus:
             from .video import attach
 
             self.video = attach(self._link.session, self.source_id)
-        unix_ms = self.now_ms() if timestamp is None else to_ms(timestamp)
+        unix_ms = self.now_ms() if timestamp is None else _to_ms(timestamp)
         return self.video.take(frame, camera_id, width, height, unix_ms)
-
-    def _commanded(self):
-        if self.commands is None:
-            from .commands import attach
-
-            self.commands = attach(self._link, self._recorder, self._slice)
-        return self.commands
 
     def sleep(self, seconds):
         """Sleep as `time.sleep` does, delivering meanwhile: for ports without timers."""
@@ -312,37 +279,17 @@ class Plexus:
         Blocks up to `timeout_s`. Raises `AuthenticationError` when the gateway refuses the key, `PlexusError`
         when it cannot be reached or the time is over; the readings are kept.
         """
-        start = ticks_ms()
-        self._recorder.upkeep(True)
-        failures = self._link.failures
-        self._link.retry_now()
-        while self.buffer_size():
-            if self.feed is not None:
-                self.feed()
-            if not self.tick():
-                sleep_ms(1 if self._link.busy else 10)
-            if self._link.status == AUTH_FAILED and self._link.waiting:
-                raise AuthenticationError(self._link.last_error)
-            if self._link.failures - failures >= 3:
-                raise PlexusError("%d readings wait: %s" % (self.buffer_size(), self._link.last_error))
-            if ticks_diff(ticks_ms(), start) > timeout_s * 1000:
-                raise PlexusError(
-                    "%d readings wait after %d s: %s" % (self.buffer_size(), timeout_s, self._link.last_error)
-                )
-        return True
+        from .closing import flush
+
+        return flush(self, timeout_s)
 
     def close(self, timeout_s=5):
         """Deliver what waits, for `timeout_s` at most, and let go of timer and connection."""
         if self._closed:
             return
-        try:
-            self._recorder.upkeep(True)
-            if self.buffer_size():
-                self.flush_buffer(timeout_s)
-        except PlexusError as e:
-            print("plexus: closed with", e)
-        finally:
-            self.halt()
+        from .closing import close
+
+        close(self, timeout_s)
 
     def halt(self):
         """Let go of timer and connection at once; what waits stays in the ring."""
@@ -359,7 +306,7 @@ class Plexus:
         self.close()
 
 
-def _class(data_class):
-    if data_class not in _CLASSES:
-        raise ValueError("data_class must be 'metric' or 'event', not %r" % (data_class,))
-    return _CLASSES[data_class]
+def _to_ms(timestamp):
+    from .checks import to_ms
+
+    return to_ms(timestamp)

@@ -7,17 +7,13 @@ from .ports import const
 CRC_BYTES = const(3)
 
 
-def _make_table():
-    """What a byte does to the CRC."""
-    table = array("i")
-    for crc in range(0, 256 << 16, 1 << 16):
-        for _ in range(8):
-            crc = (crc << 1) ^ 0x1864CFB if crc & 0x800000 else crc << 1
-        table.append(crc)
-    return table
-
-
-_TABLE = _make_table()
+# What a byte does to the CRC. Made here and not in a function, which would stay in memory.
+_TABLE = array("i", bytes(1024))
+for _byte in range(256):
+    _crc = _byte << 16
+    for _ in range(8):
+        _crc = (_crc << 1) ^ 0x1864CFB if _crc & 0x800000 else _crc << 1
+    _TABLE[_byte] = _crc
 
 
 def crc24(crc, buf, start, end):

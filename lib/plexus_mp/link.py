@@ -6,9 +6,8 @@ connection is opened. There is one connection at a time.
 
 import json
 
-from .http import unix_seconds
 from .outbox import HEADROOM
-from .ports import collect, const, has_network, random_bits, ticks_diff, ticks_ms
+from .ports import collect, const, forget, has_network, random_bits, ticks_diff, ticks_ms
 
 OFFLINE = "offline"
 ONLINE = "online"
@@ -17,21 +16,9 @@ RATE_LIMITED = "rate limited"
 
 _BACKOFF_MS = const(1000)
 _BACKOFF_MAX_MS = const(60_000)
-# A refused key may be an authentication service that is down (both look the same): ask again, rarely.
-_REFUSED_MS = const(60_000)
 # A rate limit stored nothing: what was refused goes out again, slower and slower.
 _SLOW_MS = const(5_000)
-# A gateway that says goodbye is back soon (its own clients come after 0.1 to 0.5 s).
-_GOODBYE_MS = const(400)
-_GOODBYE = const(1001)
-# How long HTTP serves before a WebSocket is tried again: doubled each time, up to an hour.
-_SOCKET_MS = const(60_000)
-_SOCKET_MAX_MS = const(3_600_000)
-# So many conversations in a row that ended within a minute: another board may have the name.
-_RIVAL_AFTER = const(5)
-# Questions for the time before the first reading goes out by HTTP: an error of 500 ms becomes 16, or the round trip.
-# And when so much more has become open since.
-_EDGES_MAX = const(5)
+# When so much more has become open, the time is asked for anew (dates.py).
 _WIDER_MS = const(100)
 # For so long an answer is looked for often: one that takes longer tells the time badly anyway.
 _HASTE_MS = const(3_000)
@@ -122,26 +109,29 @@ class Link:
         """One slice of work; True when something was done, so that calling again at once may help."""
         session = self.session
         try:
-            if self._stored:
-                return self._release()
-            if self.calls is not None and self.calls.busy:
-                return self.calls.step()
-            if self._http.busy:
-                return self._receive()
-            if session is not None and session.open:
-                return session.step()
-            if self.waiting:
-                return False
-            wanted = self._wanted()
-            if not wanted and (session is None or not session.listening or not has_network()):
-                return False
-            if session is not None and self._socket_turn():
-                self._http.close()
-                session.start()
-                return True
-            return wanted and self._send()
-        except OSError as e:
-            self._broken(e)
+            try:
+                if self._stored:
+                    return self._release()
+                if self.calls is not None and self.calls.busy:
+                    return self.calls.step()
+                if self._http.busy:
+                    return self._receive()
+                if session is not None and session.open:
+                    return session.step()
+                if self.waiting:
+                    return False
+                wanted = self._wanted()
+                if not wanted and (session is None or not session.listening or not has_network()):
+                    return False
+                if session is not None and self._socket_turn():
+                    self._http.close()
+                    session.start()
+                    return True
+                return wanted and self._send()
+            except OSError as e:
+                from .trouble import broken
+
+                broken(self, e)
         except MemoryError:
             # A board's heap runs out when a connection needs it most: keep everything, try later.
             self.drop_connections()
@@ -181,49 +171,6 @@ class Link:
         """End the pause: somebody waits for the outcome."""
         self._wait_ms = 0
 
-    def _broken(self, error):
-        """A connection failed, or ended: the other way next, or the same one after a pause."""
-        session = self.session
-        if session is None or not session.open:
-            self._http.close()
-            return self.lost(error)
-        was_up = session.up
-        code = error.args[0] if error.args else 0
-        session.close()
-        why = error.args[-1] if error.args else error
-        if session.barred:
-            return self._pause(AUTH_FAILED, _REFUSED_MS, why)
-        if was_up and not session.refused:
-            self.reconnects += 1
-            if code == _GOODBYE:
-                return self._pause(self.status, _GOODBYE_MS, why)
-            self._suspect(why)
-            return self.lost(why)
-        self.last_error = str(why)
-        self._leave_socket()
-
-    def _leave_socket(self):
-        """HTTP serves for a while."""
-        self._socket_tries = min(self._socket_tries + 1, 8)
-        if self.session.listening:  # nobody reaches the board by HTTP
-            self._socket_wait_ms = min(_BACKOFF_MS << self._socket_tries, _BACKOFF_MAX_MS)
-        else:
-            self._socket_wait_ms = min(_SOCKET_MS << self._socket_tries - 1, _SOCKET_MAX_MS)
-        self._socket_since = ticks_ms()
-
-    def _suspect(self, why):
-        """A gateway ends the older of two conversations under one name: those boards would take turns for ever."""
-        short = ticks_diff(ticks_ms(), self._met) < _SOCKET_MS
-        self._short = self._short + 1 if short else 0
-        if self._short >= _RIVAL_AFTER:
-            if not self.rivals:
-                from .identity import warn
-
-                warn(self, self._outbox.own_source)
-            self.rivals += 1
-            self._short = 0
-            self._leave_socket()
-
     # what the session tells
 
     def welcomed(self, message):
@@ -231,6 +178,8 @@ class Link:
         self._socket_tries = 0
         self._met = ticks_ms()
         self.status = ONLINE
+        for module in ("trouble", "dates", "sync"):  # until they are needed again
+            forget(module)
         name = message.get("source_id")
         if name is not None and json.dumps(name).encode() != self._outbox.own_source:
             from .identity import adopt
@@ -250,15 +199,6 @@ class Link:
         self._tries = 0
         self._slow_ms = _SLOW_MS
         self.status = ONLINE
-
-    def rejected(self, code, why):
-        """The oldest frame was not stored."""
-        if code == "INVALID_MESSAGE":
-            from .refusals import index_of
-
-            self._refused(index_of(why), why)
-        else:
-            self._slow_down(why)
 
     # HTTP
 
@@ -284,64 +224,40 @@ class Link:
     def _receive(self):
         status = self._http.poll()
         if status:
-            seconds = unix_seconds(self._http.date) if self._http.date else None
-            if seconds is not None:
-                earliest_ms = seconds * 1000
-                self.hear_time(earliest_ms, earliest_ms + 1000, self._http.asked, ticks_ms(), "date")
+            http = self._http
+            if http.date:
+                heard = ticks_ms()  # loading takes its time
+                from .dates import hear
+
+                hear(self, heard)
             probing = self._probing
             self._probing = False
             if probing:
                 self._size = 0
-            self._answer(status, probing)
-        return bool(status)
-
-    def _answer(self, status, probing):
-        """What an answer does to the readings. Only a gateway's own word counts: others have 200 and 400 too."""
-        http = self._http
-        if status == 200 and http.find(_SUCCESS) >= 0 and http.find(_DROPPED) < 0:
-            return self._accepted(probing)
-        from .refusals import index_of, parse
-
-        body = parse(http.kept)
-        error = body.get("error")
-        if status == 200 and body.get("success"):
-            if body.get("dropped"):
-                self._slow_down("the gateway dropped %s points" % body["dropped"])
-            else:
+            if status == 200 and http.find(_SUCCESS) >= 0 and http.find(_DROPPED) < 0:
                 self._accepted(probing)
-        elif status == 401 or status == 403:
-            self._pause(AUTH_FAILED, _REFUSED_MS, "%d %s" % (status, error))
-        elif status == 429:
-            self._slow_down("429 %s" % error)
-        elif (status == 400 or status == 413) and "error" in body and not probing:
-            self._refused(index_of(error) if status == 400 else None, "%d %s" % (status, error))
-        else:
-            self.lost("HTTP status %d %s" % (status, error or ""))
+            else:
+                from .trouble import answered
+
+                answered(self, status, probing)
+        return bool(status)
 
     def _accepted(self, probing):
         self._tries = 0
+        if self.status != ONLINE:
+            forget("trouble")
         self.status = ONLINE
+        edge = probing
         if not probing:
             self.stored()
             clock = self._recorder.clock
-            if clock.source == "date" and clock.width_ms > self._width_ms + _WIDER_MS:
-                self._watch_for_edge()
+            edge = clock.source == "date" and clock.width_ms > self._width_ms + _WIDER_MS
         elif not self.synced:
-            self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
-        else:
-            self._watch_for_edge()
+            return self._pause(OFFLINE, _BACKOFF_MS, "no time from the gateway yet")
+        if edge:
+            from .dates import watch_for_edge
 
-    def _watch_for_edge(self):
-        """A Date has whole seconds. Asking when the next one begins, if the guess is right, halves what is unknown."""
-        now = ticks_ms()
-        wait_ms = self._recorder.clock.edge_ms() - ticks_diff(now, self._http.asked) // 2
-        if self._edges == _EDGES_MAX or wait_ms < 0:
-            self._edges = 0
-            self._width_ms = self._recorder.clock.width_ms
-        else:
-            self._edges += 1
-            self._wait_ms = wait_ms or 1
-            self._since = now
+            watch_for_edge(self)
 
     def stored(self):
         """The gateway has what the oldest frame holds."""
@@ -362,23 +278,6 @@ class Link:
             self._size = 0
             self.delivered()
         return not self._stored
-
-    def _refused(self, index, why):
-        """The frame as it is will never be stored: find the point that is to blame."""
-        self.last_error = why
-        outbox = self._outbox
-        if index is None or not 0 <= index < outbox.points:
-            if outbox.split():
-                index = None
-            else:
-                index = 0
-        if index is not None:
-            outbox.quarantine(index)
-        self._size = 0
-
-    def _slow_down(self, why):
-        self._pause(RATE_LIMITED, self._slow_ms, why)
-        self._slow_ms = min(self._slow_ms * 2, _BACKOFF_MAX_MS)
 
     def lost(self, why):
         """No answer, or none that says anything about the readings: the same frame again, later."""

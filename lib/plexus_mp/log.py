@@ -5,7 +5,7 @@ its own CRC, until the erased rest. Sector `seq` lies in block `seq % sectors`. 
 """
 
 from array import array
-from struct import pack, pack_into, unpack_from
+from struct import pack_into, unpack_from
 
 from .blocks import COUNT, SIZE
 from .crc import CRC_BYTES, seal, sealed
@@ -32,7 +32,6 @@ _KNOT_BYTES = const(12)
 # Bytes of a table with four segments, of the boot whose readings are on their way and of this one. A knot takes the
 # place of one; there is hardly ever none left.
 TIMES_MAX = const(89)
-_SEGMENTS_MAX = const(4)
 
 
 class Log:
@@ -250,35 +249,6 @@ class Log:
         """What is settled, as a mark in the newest sector tells it."""
         pack_into("<BHHH", self._mark, 0, _SETTLED, self.head_seq - seq, off, self.settled_points)
         seal(self.head_seq & 0xFFFFFF, self._mark, 0, _SETTLED_BYTES - CRC_BYTES)
-
-    def _put_begun(self, rtc_ms):
-        """The mark that a boot's first record comes behind; as long as needed."""
-        mark = bytearray(b"\xff" * self._up(_BEGUN_BYTES))
-        pack_into("<BIIH", mark, 0, _BEGUN, self.boot, rtc_ms & 0xFFFFFFFF, rtc_ms >> 32 & 0xFFFF)
-        seal(self.head_seq & 0xFFFFFF, mark, 0, _BEGUN_BYTES - CRC_BYTES)
-        return mark
-
-    def _put_times(self):
-        """Headers and table as a sector begins with them."""
-        boots = (self.boot,) if self._flying == self.boot else (self._flying, self.boot)
-        table = b""
-        for boot in boots:
-            for low, unix, ppb, flag in self.times.get(boot, ()):
-                table += pack(
-                    _SEGMENT, flag, boot, low & 0xFFFFFFFF, low >> 32, unix & 0xFFFFFFFF, unix >> 32, ppb
-                )
-        n = len(table) // _SEGMENT_BYTES
-        if self.knot and n < _SEGMENTS_MAX:
-            n |= 0x80
-            rtc, unix = self.knot
-            table += pack("<IHIH", rtc & 0xFFFFFFFF, rtc >> 32 & 0xFFFF, unix & 0xFFFFFFFF, unix >> 32)
-        at = self.first + 2
-        opening = bytearray(b"\xff" * (self.first + (n and self._up(2 + len(table) + CRC_BYTES))))
-        if n:
-            opening[at - 2] = _TIMES
-            opening[at - 1] = n
-            opening[at : at + len(table)] = table
-        return opening
 
     def _seal_times(self, seq):
         opening = self._opening

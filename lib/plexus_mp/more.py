@@ -95,6 +95,29 @@ def _watch(px):
     return px._monitor
 
 
+def command(px, name, **declaration):
+    """A decorator that declares a command: `title`, `description`, `params`, `danger`, `idempotent`,
+    `expires_in` seconds and `concurrency` as for plexus-python; docs/commands.md.
+
+    The function is called as `handler(run, **params)`, and may be `async`. Raises `ValueError` naming field and
+    limit. What is declared while there is a connection makes a new one, to tell the gateway.
+    """
+    return _commanded(px).decorator(name, declaration)
+
+
+def on_command(px, name, handler, description=None, params=None, concurrency="accept"):
+    """Answer commands of the older protocol: `handler(name, params)` returns a dict, or raises."""
+    _commanded(px).declare_legacy(name, handler, concurrency)
+
+
+def _commanded(px):
+    if px.commands is None:
+        from .commands import attach
+
+        px.commands = attach(px._link, px._recorder, px._slice)
+    return px.commands
+
+
 def serve(px):
     """A coroutine that delivers until the client is closed: `await px.serve()`, or a task of its own."""
     from . import serving
@@ -123,4 +146,5 @@ def suspend(px, ms, deliver_s=10):
 _CALLS: dict = {
     "batch": batch, "run": run, "session": session, "start_run": start_run, "end_run": end_run,
     "on_status": on_status, "send_stats": send_stats, "serve": serve, "sleep_ready": sleep_ready, "suspend": suspend,
+    "command": command, "on_command": on_command,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from struct import unpack_from
 
 from .decoder import Decoder
 from .log import HEADER, UNKNOWN
+from .times import carry
 
 
 def mount(ring):
@@ -30,7 +31,7 @@ def mount(ring):
     for boot in ring.times:
         ring.boot = max(ring.boot, boot)  # one that met a gateway and recorded nothing has its number too
     ring.boot += 1
-    ring.carry()
+    carry(ring)
 
 
 class _Counts:

@@ -211,7 +211,10 @@ class Outbox:
             if self._decoder.more and boot != self._boot:
                 if self.points or self._flight:
                     break  # of one boot at a time the times are kept safe
-                ring.fly(boot)
+                if boot != ring._flying:
+                    from .times import fly
+
+                    fly(ring, boot)
                 self._recorder.tell()
                 self._boot = boot
                 if self._start[0] < ring.tail_seq:

@@ -226,8 +226,10 @@ class Encoder:
         else:
             self._text(kind, value)
         if self._known.find(self._class(cls, kind), metric, tags) is None:
-            from .checks import series_json
-
+            try:
+                from .names import series_json
+            except ImportError:  # what this interrupts is loading it: looked at when it is recorded
+                return
             series_json(metric, tags)
 
     def _text(self, kind, value):

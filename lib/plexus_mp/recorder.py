@@ -10,7 +10,7 @@ from .clock import Clock, unix_ms
 from .errors import PlexusError
 from .log import PAYLOAD_AT
 from .points import Encoder
-from .ports import Guard, const, ticks_diff, ticks_ms
+from .ports import Guard, const, forget, ticks_diff, ticks_ms
 
 _LATE_MAX = const(8)
 _LIVE_MS = const(5000)
@@ -160,11 +160,15 @@ class Recorder:
         ring, clock = self.ring, self.clock
         if clock.synced and ring.full:
             return  # what is known serves on
+        from .sync import hear
+
         untold = ring.untold
         ring.untold = True  # interrupted, it is told before the next reading is dated
-        if clock.hear(*answer):
+        if hear(clock, *answer):
             if self._rtc_ms:
-                ring.meet(self._rtc_ms(), self.now_ms())
+                from .times import meet
+
+                meet(ring, self._rtc_ms(), self.now_ms())
             self.tell()
         else:
             ring.untold = untold
@@ -172,11 +176,14 @@ class Recorder:
     def tell(self):
         """Have the times on flash that readings are to be dated by."""
         if self.ring.untold:
+            from .times import tell
+
             try:
-                self.ring.tell()
+                tell(self.ring)
             except OSError:  # what is readable shall be delivered all the same
                 self.faults += 1
                 self.ring.untold = False
+            forget("times")
 
     def now_ms(self):
         """Unix milliseconds, None before the first sync."""
@@ -247,7 +254,10 @@ class Recorder:
     def _begin(self, ticks, tag):
         encoder = self._encoder
         if self._begun_ms >= 0:
-            self.ring.begin(self._begun_ms)
+            from .times import begin
+
+            begin(self.ring, self._begun_ms)
+            forget("times")
             self._begun_ms = -1
         if self._doubt:
             self._recover()

@@ -271,68 +271,9 @@ class Ring(Log):
             self.left -= lost
             self.dropped += lost
 
-    # times of boots
-
-    def estimate(self, boot, unix_ms):
-        """`boot`, an earlier one, began about then. To be told before a reading is dated by it, as `fly` sees to."""
-        self._learned[boot] = (self.head_seq + 1, 0)
-        self.times[boot] = [(0, unix_ms, 0, 1)]
-
-    def meet(self, rtc_ms, unix_ms):
-        """The real-time clock shows `rtc_ms` now, at `unix_ms`: `tell` will tell that too."""
-        self.knot = (rtc_ms, unix_ms)
-        self._knotted = (self.head_seq + 1, 0)
-
-    def fly(self, boot):
-        """Readings of `boot` are to be sent, and none of another are on their way: its times stay at hand."""
-        if boot != self._flying:
-            for told in (self.times, self.rtc):
-                for earlier in [known for known in told if known < boot]:
-                    del told[earlier]
-            if self.times[boot][0][3]:  # what a boot knew itself stands in its last sector
-                self.untold = True
-            self._flying = boot
-
-    def begin(self, rtc_ms):
-        """Tell what the real-time clock showed at this boot's uptime 0. Before its first record.
-
-        Blocks for one program, rarely one erase; in files always for one. Can be called again as `tell` can.
-        """
-        if self.room() < len(self._mark):
-            self.turn()
-        self._append_mark(self._put_begun(rtc_ms))
-
-    def carry(self):
-        """Sectors begin with the times of the boot whose readings were on their way: an earlier boot has told them."""
-        newest = (0, 0)
-        for boot in self._learned:
-            if (self._learned[boot], -boot) > (newest, -self._flying):
-                newest, self._flying = self._learned[boot], boot
-        self._opening = self._put_times()
-
     @property
     def full(self):
         """Telling times might cost readings that wait."""
         room = self.sector_bytes - self.head_off - 2 * (self._up(TIMES_MAX) + len(self._mark))
         victim = self.head_seq + (1 if self.volatile else 2) - self.sectors
         return (self.write_once or room < 0) and victim >= self.tail_seq and self._unsettled(victim) > 0
-
-    def tell(self):
-        """Write the table of times, twice: a flipped bit must not move readings that were sent already.
-
-        Blocks for two programs, rarely one erase. Can be called again when an exception struck in the midst of it.
-        """
-        self._opening = opening = self._put_times()
-        if self.head_seq and len(opening) > self.first:
-            self._seal_times(self.head_seq)
-            view = memoryview(opening)[self.first :]
-            if self.write_once:
-                self.turn()  # begins with it
-                self._dev.ioctl(SYNC, 0)
-            else:
-                if self._align > _STEP:  # times of what is settled are left out: that has to be known too
-                    self._mark_settled(self.settled_seq, self.settled_off)
-                    self._seal_times(self.head_seq)
-                if not (self._append_mark(view) and (self.volatile or self._append_mark(view))):
-                    self.turn()
-        self.untold = False

@@ -1,6 +1,6 @@
 """What points share: class, metric and tags. `points.py` tells it once or twice a sector, and a number each time."""
 
-from .ports import const, ticks_diff
+from .ports import const, forget, ticks_diff
 
 _SERIES_MAX = const(64)
 
@@ -43,11 +43,13 @@ class Known:
 
         Raises `TypeError` or `ValueError` for names and tags that the protocol cannot carry.
         """
-        from .checks import series_json
+        from .names import series_json
 
         if tags == {}:
             return self.find(cls, metric, None) or self.make(cls, metric, None, within)
         metric_json, tags_json = series_json(metric, tags)
+        if self._evicted < 0:  # else there is no end of new ones
+            forget("names")
         if len(self.series) == _SERIES_MAX:
             if within:  # its numbers keep their meaning
                 return None

@@ -229,7 +229,9 @@ class Session:
         elif kind == "authenticated" and self._state == _AUTHENTICATING:
             self._welcome(message)
         elif kind == "error":
-            self._error(message)
+            from .trouble import misheard
+
+            misheard(self, message)
         elif self.commands is not None:
             self.commands.hear(message)
 
@@ -252,25 +254,3 @@ class Session:
         self._link.welcomed(message)
         if self.commands is not None:
             self.commands.welcome(message)
-
-    def _error(self, message):
-        why = "%s %s" % (message.get("code", ""), message.get("detail") or message.get("message", ""))
-        if self.commands is not None and self.commands.refuse(message.get("code"), why):
-            self._link.last_error = why
-            return
-        if self._state == _AUTHENTICATING:
-            self._refuse(why, "requires_plan" not in why)
-        seq = message.get("seq")
-        if type(seq) is not int or not self._stored < seq <= self._seq:
-            self._link.last_error = why
-            return
-        # All before it is stored; it and what follows goes out again, numbered anew.
-        self._acked = max(self._acked, seq - 1)
-        while self._stored < self._acked:
-            if not self._outbox.release():
-                raise OSError(11, why)  # EAGAIN: in the midst of a send(); what is not released is sent again
-            self._link.delivered()
-        self._link.retries += self._outbox.handed
-        self._outbox.take_back()
-        self._acked = self._seq
-        self._link.rejected(message.get("code"), why)

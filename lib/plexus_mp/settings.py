@@ -16,6 +16,41 @@ _FIRST = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ALLOWED = _FIRST + "._-"
 _HEX = "0123456789abcdef-"
 _KEY_MAX = const(128)
+_PLAIN = (
+    "ring", "transport", "ca_file", "endpoint", "hostname", "wifi_country", "wifi_pm", "wifi_txpower",
+)  # fmt: skip
+_NUMBERS = (
+    "page_bytes", "frame_bytes", "commit_ms", "ring_bytes", "sector_bytes", "program_bytes", "tick_ms", "timer_id",
+    "stats_s",
+)  # fmt: skip
+
+
+def gather(given, found):
+    """Put all that a client is made of into the dict `found`, checked, and `flash`, which the ring names, open.
+
+    `given(name)` is an argument. Raises `ValueError` or `TypeError` naming what is missing or does not fit.
+    """
+    settings = Settings()
+    found["api_key"] = settings.api_key(given("api_key"))
+    found["source_id"] = settings.source_id(given("source_id"))
+    found["install_id"] = install_id()
+    for name in _PLAIN:
+        found[name] = settings.get(name, given(name))
+    where = found["ring"]
+    if where == "files":
+        settings.defaults = port.FILES
+    for name in _NUMBERS:
+        found[name] = settings.integer(name, given(name))
+    found["ram_bytes"] = DEFAULTS["ring_bytes"]
+    if found["transport"] not in ("auto", "http", "ws"):
+        raise ValueError("transport must be 'auto', 'http' or 'ws', not %r" % (found["transport"],))
+    found["gateway"] = settings.gateway(given("gateway_url"))
+    found["gateway_url"] = settings.get("gateway_url", given("gateway_url")) or GATEWAY_URL
+    if found["endpoint"]:
+        parse_url(found["endpoint"], "endpoint")
+    found["networks"] = settings.networks()
+    if where != "ram" and where != "files":
+        found["flash"] = port.open_flash(where)
 
 
 class Settings:

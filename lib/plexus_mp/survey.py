@@ -11,6 +11,7 @@ from .build import UNIX_MS
 from .clock import unix_ms
 from .decoder import Decoder
 from .ports import const
+from .times import estimate
 
 _BOOTS_MAX = const(24)  # dated at a time: each takes some 200 bytes
 
@@ -106,7 +107,7 @@ def place(ring, run, rest_ms, knot):
         start_ms = later_ms - last_ms - 1
         if steady:
             start_ms = min(start_ms, _by_rtc(ring.rtc[number], knot, (ring.rtc[end], end_ms)) or start_ms)
-        ring.estimate(number, start_ms)
+        estimate(ring, number, start_ms)
         later_ms = start_ms
         steady = steady and went_on
 

@@ -7,7 +7,18 @@ attempt may end as a wrong password (micropython-mqtt#132); IDLE in the midst of
 nothing else helps.
 """
 
-from .ports import collect, const, pace_ticker, random_bits, start_ticker, station, ticks_diff, ticks_ms
+from .ports import (
+    NAME,
+    collect,
+    const,
+    forget,
+    load_boot,
+    pace_ticker,
+    random_bits,
+    start_ticker,
+    ticks_diff,
+    ticks_ms,
+)
 
 # An attempt, and a link that was lost, get so long: an ESP32 goes on by itself after a loss.
 _TRY_MS = const(15_000)
@@ -134,6 +145,13 @@ class Wifi:
 
 
 _shared = None
+
+
+def station(hostname, country):
+    """The port's Wi-Fi interface, or None."""
+    found = load_boot().station(hostname, country)
+    forget("ports.%s_boot" % NAME)  # it has done what it is for
+    return found
 
 
 def supervise(settings=None, tick_ms=0, wait_ms=0):

@@ -4,24 +4,17 @@ A frame is built and masked where its payload lies, and a message is handed out 
 read beyond the frame at hand, so nothing has to be moved.
 """
 
-from binascii import b2a_base64
-
 from .http import Http
-from .ports import const, randomize, sha1, ticks_diff, ticks_ms
+from .ports import const, forget, randomize, ticks_diff, ticks_ms
 
 _STEP_MS = const(10_000)  # a frame half sent, or half received, for longer is an error
 _FRAME_MAX = const(1 << 20)  # the gateway's own limit, and a length that needs no big integers
 
-# States of the receiver, behind those of a handshake (http.py).
+# States of the receiver, behind those of a handshake (answers.py).
 _HEADERS = const(4)
 _HEAD = const(8)
 _LENGTH = const(9)
 _PAYLOAD = const(10)
-
-# Words of headers as `Http._word` hashes them.
-_UPGRADE = const(0xA60F30)
-_WEBSOCKET = const(0x98FFB5)
-_ACCEPT = const(0xF2B7E0)
 
 
 class Ws(Http):
@@ -64,12 +57,9 @@ class Ws(Http):
         if self.room > len(self._buf):
             self._buf = bytearray(self.room)
             self._view = memoryview(self._buf)
-        seed = bytearray(16)
-        randomize(seed, 0, 16)
-        key = b2a_base64(seed)[:24]
-        self._head[-28:-4] = key
-        digest = sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-        self._proof = b2a_base64(digest)[:28] if digest else b""
+        from .handshake import begin
+
+        begin(self)
         self._agreed = self._pong = self._length = self.close_code = 0
         self._more = False  # the next fragment of a message is due
         self._start()
@@ -107,6 +97,9 @@ class Ws(Http):
                         raise ValueError
                     self._state = _HEAD
                     self._into = self._start_of
+                    self._parse = None
+                    for module in ("answers", "handshake"):  # before what comes next needs their room
+                        forget(module)
         except ValueError:
             self.close(1002)
             raise OSError(71, "not a WebSocket")
@@ -115,14 +108,6 @@ class Ws(Http):
             super().close()
             raise
         return None
-
-    def _take_header(self, at, end):
-        name = self._word(at, end)
-        at = self._at
-        if name == _UPGRADE and self._word(at, end) == _WEBSOCKET:
-            self._agreed |= 1
-        elif name == _ACCEPT and self._buf.find(self._proof, at, end) == at:
-            self._agreed |= 2
 
     def _flush(self):
         if self._part is None and self._pong > 0:

@@ -1,7 +1,9 @@
 """Stand-ins for what surrounds the library: the tick counter, the network, a failing flash."""
 
 import json
+import sys
 
+import plexus_mp
 from plexus_mp import clock, http, link, points, ports, recorder, series, ws
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.mount import mount
@@ -14,6 +16,8 @@ UNIX_MS = 1_800_000_000_000
 # Before it no time can be right.
 FLOOR_MS = 1_790_000_000_000
 SOURCE = b'"test-1"'
+
+LOADED_WHEN_MET = ("trouble", "closing", "dates", "sync", "times", "names", "checks")
 
 
 class Patch:
@@ -42,7 +46,7 @@ class Ticks:
         self.total = 0
         self._patches = [
             Patch(module, name, value)
-            for module in (clock, http, link, points, recorder, series, ws)
+            for module in (ports, clock, http, link, points, recorder, series, ws)
             for name, value in (("ticks_ms", self.ms), ("ticks_add", self.add), ("ticks_diff", self.diff))
             if hasattr(module, name)
         ]
@@ -50,11 +54,20 @@ class Ticks:
     def __enter__(self):
         for patch in self._patches:
             patch.__enter__()
+        self._forget()
         return self
 
     def __exit__(self, *_):
         for patch in self._patches:
             patch.__exit__()
+        self._forget()
+
+    def _forget(self):
+        """What is loaded when it is met takes the ticks of `ports` as they are then."""
+        for module in LOADED_WHEN_MET:
+            sys.modules.pop("plexus_mp." + module, None)
+            if hasattr(plexus_mp, module):
+                delattr(plexus_mp, module)
 
     def ms(self):
         return self.now

@@ -3,8 +3,9 @@
 docs/settings.md shows the table; tests/e2e/test_settings_docs.py compares.
 """
 
-from plexus_mp import client, settings
-from plexus_mp.client import AuthenticationError, Plexus, PlexusError
+from plexus_mp import assemble, client, settings
+from plexus_mp.client import Plexus
+from plexus_mp.errors import AuthenticationError, PlexusError
 
 from . import fakes, gen
 
@@ -127,6 +128,7 @@ class bench:
             fakes.Patch(settings, "unique_id", lambda: "a0b1c2"),
             fakes.Network().patch,
             fakes.Patch(client, "forget", lambda module: None),
+            fakes.Patch(assemble, "forget", lambda module: None),
         )
 
     def __enter__(self):

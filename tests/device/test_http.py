@@ -1,6 +1,8 @@
 """The HTTP client against answers in every division, a connection that breaks, and bytes of no sense."""
 
-from plexus_mp.http import Http, unix_seconds
+from plexus_mp.answers import word
+from plexus_mp.dates import unix_seconds
+from plexus_mp.http import Http
 
 from . import fakes, gen
 
@@ -309,7 +311,7 @@ def test_words_of_headers():
     def hashed(text):
         http = _http()
         http._buf[: len(text)] = text
-        return http._word(0, len(text))
+        return word(http, 0, len(text))
 
     known = {
         b"Content-Length": 0xB816D8,

@@ -2,6 +2,7 @@
 
 import struct
 
+from plexus_mp import times
 from plexus_mp.log import PAYLOAD_AT
 from plexus_mp.mount import mount
 from plexus_mp.points import Encoder
@@ -140,7 +141,7 @@ def test_a_commit_settled_in_part_comes_again_whole():
 
 def _tell(ring, boot, *segments):
     ring.times[boot] = list(segments)
-    ring.tell()
+    times.tell(ring)
     return ring.times[boot]
 
 
@@ -163,9 +164,9 @@ def test_an_estimate_says_so():
     _append(gen.Gen(1), ring, Model())
     ring = _open(blocks)
     assert ring.boot == 2
-    ring.estimate(1, fakes.UNIX_MS)
-    ring.fly(1)
-    ring.tell()
+    times.estimate(ring, 1, fakes.UNIX_MS)
+    times.fly(ring, 1)
+    times.tell(ring)
     ring = _open(blocks)
     assert ring.times == {1: [(0, fakes.UNIX_MS, 0, 1)]}
 

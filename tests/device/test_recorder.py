@@ -1,5 +1,8 @@
 """send() under adverse conditions: inside itself, with a device that fails, at the edge of a sector."""
 
+import sys
+
+from plexus_mp import errors
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.errors import PlexusError
 from plexus_mp.points import METRIC
@@ -90,6 +93,25 @@ def test_what_interrupts_is_checked_at_once():
         assert device.send("outer", -1)
         end()
         assert len(seen) == 4 and _values(device) == [-1]
+
+
+def test_a_send_within_the_loading_of_what_checks_names():
+    """A timer may strike while names.py is half there: then its name is looked at when it is recorded."""
+    with fakes.Ticks() as ticks:
+        device = fakes.Device(ticks)
+        results = []
+
+        def callback():
+            if not results:
+                sys.modules["plexus_mp.names"] = errors  # has no series_json yet
+                results.extend((device.send("n", 1), device.send("", 2)))
+                del sys.modules["plexus_mp.names"]
+
+        end = _interrupt(device.ring, "append", callback)
+        assert device.send("outer", -1)
+        end()
+        assert results == [True, True] and device.recorder.refused == 1
+        assert _values(device) == [-1, 1]
 
 
 def test_a_late_point_that_never_fits_blocks_nothing():

@@ -2,8 +2,9 @@
 
 import sys
 
-from plexus_mp import client, ports, settings
+from plexus_mp import assemble, client, ports, settings
 from plexus_mp.client import Plexus
+from plexus_mp.errors import AuthenticationError
 from plexus_mp.settings import Settings, check_source_id, parse_url
 
 from . import disks, fakes, gen
@@ -34,6 +35,7 @@ class sources:
             fakes.Patch(settings, "unique_id", lambda: "a0b1c2"),
             fakes.Network().patch,
             fakes.Patch(client, "forget", lambda module: None),  # the patched one stays
+            fakes.Patch(assemble, "forget", lambda module: None),
             fakes.Patch(client, "start_ticker", lambda callback, period_ms, timer_id: None),
         )
 
@@ -182,7 +184,7 @@ def test_the_key_is_never_shown():
         px.send("m", 1)
         texts = [repr(px), str(px), repr(px._link), px._link.last_error]
         with fakes.Patch(client, "ticks_ms", ticks.ms), fakes.Patch(client, "ticks_diff", ticks.diff):
-            texts.append(repr(gen.raises(client.AuthenticationError, px.flush_buffer)))
+            texts.append(repr(gen.raises(AuthenticationError, px.flush_buffer)))
         texts += [repr(px), px._link.last_error]
         for bad in (_KEY + "\r\n", [_KEY]):
             texts.append(repr(gen.raises(ValueError, Plexus, bad, "a", "http://gw")))

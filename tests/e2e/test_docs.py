@@ -205,6 +205,7 @@ def test_every_command_is_executed_by_one_of_these_tests():
         "mpremote cp ",
         "mpremote mip install ",
         "mpremote reset",
+        "mpremote romfs ",  # test_romfs.py
         "mpremote connect build/tty ",
         ".venv/bin/python -m host_sim board --dir",
         *SIMULATIONS,

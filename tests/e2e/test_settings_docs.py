@@ -2,6 +2,7 @@
 
 import re
 
+from plexus_mp import settings
 from plexus_mp.ports import DEFAULTS
 
 from host_sim.world import ROOT
@@ -28,6 +29,7 @@ def test_every_setting_is_there():
         "name",
         "wifi_",
     }
+    looked_up |= {*settings._PLAIN, *settings._NUMBERS}
     looked_up |= {"wifi_" + name for name in ("pm", "txpower")}
     assert looked_up <= told | {"session"} and set(DEFAULTS) <= told
     assert told <= looked_up | set(DEFAULTS) | {"api_key"}

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from plexus_mp import crc as crc_module
+from plexus_mp import times
 from plexus_mp.log import PAYLOAD_AT
 from plexus_mp.mount import mount
 from plexus_mp.ring import Ring
@@ -136,7 +137,7 @@ class Player:
             self.sync(value)
         elif kind == "begin":
             before = self.ring.head_seq
-            self.ring.begin(value)
+            times.begin(self.ring, value)
             if self.ring.head_seq != before:
                 self._turned()
         else:
@@ -163,7 +164,7 @@ class Player:
         before = ring.head_seq
         self.truth.syncing = (ring.boot, unix_ms)
         ring.times[ring.boot] = [(0, unix_ms, 0, 0)]
-        ring.tell()
+        times.tell(ring)
         self.truth.syncs[ring.boot] = unix_ms
         self.truth.syncing = None
         if ring.head_seq != before:

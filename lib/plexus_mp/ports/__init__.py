@@ -6,7 +6,6 @@ Every other file imports from here and tests no platform itself. A port gives:
 `rtc_ms()`                         the real-time clock, which runs on in deep sleep
 `Tcp`                              one non-blocking TCP connection
 `load_tls()`                       the module `ports/*_tls.py` of the port
-`station(hostname, country)`       the Wi-Fi interface, or None
 `Guard`, `forget(module)`           where those below do not do
 `start_ticker(callback, period_ms, timer_id)`  something that calls back, or None
 `pace_ticker(ticker, callback, period_ms)`  from now on as often as that
@@ -21,6 +20,7 @@ Every other file imports from here and tests no platform itself. A port gives:
 `load_boot()`                      a module that only the making of a client needs:
   `unique_id()`, `getenv(name)`
   `open_flash(label)`              a block device of flash
+  `station(hostname, country)`     the Wi-Fi interface, or None
   `DEFAULTS`, `FILES`              sizes that suit the memory of the machine; where they differ for a ring in files
 """
 

@@ -106,14 +106,6 @@ def has_network():
     return wifi is None or wifi.radio.ipv4_address is not None
 
 
-def station(hostname, country):
-    """None: the firmware itself joins the network of settings.toml; the board's name is all there is to set."""
-    if hostname:
-        import wifi
-
-        wifi.radio.hostname = hostname
-
-
 def load_tls():
     """What TLS needs of this port; loaded only with https."""
     from . import circuitpython_tls

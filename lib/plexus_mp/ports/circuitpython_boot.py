@@ -38,3 +38,11 @@ def unique_id():
 
 def open_flash(where):
     raise ValueError("ring: this port has no flash partitions, only 'ram' and 'files'")
+
+
+def station(hostname, country):
+    """None: the firmware itself joins the network of settings.toml; the board's name is all there is to set."""
+    if hostname:
+        import wifi
+
+        wifi.radio.hostname = hostname

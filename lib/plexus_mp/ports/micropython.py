@@ -105,19 +105,6 @@ def has_network():
     return network.WLAN(network.STA_IF).isconnected()
 
 
-def station(hostname, country):
-    """The Wi-Fi interface, None where there is none; sets the board's name and its radio's country, if given."""
-    try:
-        import network
-    except ImportError:
-        return None
-    if hostname:
-        network.hostname(hostname)
-    if country:
-        network.country(country)
-    return network.WLAN(network.STA_IF) if hasattr(network, "WLAN") else None
-
-
 def load_tls():
     """What TLS needs of this port; loaded only with https."""
     from . import micropython_tls

@@ -85,3 +85,16 @@ def _refuse_files(device, where):
         device.readblocks(block, start, 0)
         if where == "vfs" or b"littlefs" in start or b"FAT" in start:
             raise ValueError("ring: %r holds files" % where)
+
+
+def station(hostname, country):
+    """The Wi-Fi interface, None where there is none; sets the board's name and its radio's country, if given."""
+    try:
+        import network
+    except ImportError:
+        return None
+    if hostname:
+        network.hostname(hostname)
+    if country:
+        network.country(country)
+    return network.WLAN(network.STA_IF) if hasattr(network, "WLAN") else None
