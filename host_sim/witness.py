@@ -30,6 +30,7 @@ class Witness:
         self.held: list[Row] = []
         self.dropped = 0
         self.rejected = 0
+        self.overflowed = False  # a ring gave up its oldest sector
         self._places: set[str] = set()
         self._volatile = False  # the ring that is filled now, with all that was accepted since the boot
         self._zero_ms: dict[int, int] = {}  # Unix ms at uptime 0, by boot
@@ -61,6 +62,7 @@ class Witness:
         self.rejected += rejected
         if memory:
             self.dropped += dropped
+            self.overflowed |= ring_of(memory, sector_bytes, in_ram=True).tail_seq > 1
             self.journal.told()
             self.held += held_rows(memory, sector_bytes, self._zero_ms, in_ram=True)
         if page:
@@ -70,7 +72,9 @@ class Witness:
         """Read the rings in flash and files, whether the board runs or not."""
         for place in sorted(self._places):
             image, sector_bytes = _image(board, place)
-            self.dropped += ring_of(image, sector_bytes).dropped
+            ring = ring_of(image, sector_bytes)
+            self.dropped += ring.dropped
+            self.overflowed |= ring.tail_seq > 1
             self.held += held_rows(image, sector_bytes, self._zero_ms, in_ram=False)
 
     def ring_fill(self, board: Board) -> float | None:
