@@ -233,12 +233,14 @@ def compare(
     held: Iterable[Row] = (),
     dropped: int = 0,
     rejected: int = 0,
+    undecided: int = 0,
     tolerance_ms: int = TOLERANCE_MS,
 ) -> Verdict:
     """Match `rows` with the journal, then what is unmatched with what the board still `held`.
 
     `dropped` and `rejected` are what the device says it gave up; what they do not cover is lost, what
-    they claim beyond the readings that are missing is `miscounted`. A row may be so far off in time.
+    they claim beyond the readings that are missing is `miscounted`. `undecided` ones are in a frame under way and have
+    no other place: they are stored, or wait. A row may be so far off in time.
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
     at_cut, unsure = _match_rows(verdict, journal, rows, tolerance_ms)
@@ -249,7 +251,9 @@ def compare(
     verdict.pending = unstored - len(verdict.missing) - len(at_cut)
     verdict.at_cut_ms = max((journal.age_ms(reading) for reading in at_cut), default=0)
     given_up = dropped + rejected
-    verdict.lost = max(0, len(verdict.missing) - given_up)
+    unknown = max(0, len(verdict.missing) - given_up)
+    verdict.lost = max(0, unknown - undecided)
+    verdict.pending += unknown - verdict.lost
     excess = max(0, given_up - len(verdict.missing))
     # What was written while the power went may have been given up later.
     verdict.at_cut = max(0, len(at_cut) - excess)

@@ -30,6 +30,7 @@ class Witness:
         self.held: list[Row] = []
         self.dropped = 0
         self.rejected = 0
+        self.undecided = 0
         self.overflowed = False  # a ring gave up its oldest sector
         self._places: set[str] = set()
         self._volatile = False  # the ring that is filled now, with all that was accepted since the boot
@@ -56,10 +57,21 @@ class Witness:
             self._places.add(place)
 
     def ring(
-        self, board: Board, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int
+        self,
+        board: Board,
+        sector_bytes: int,
+        memory: bytes,
+        page: bytes,
+        dropped: int,
+        rejected: int,
+        undecided: int,
     ) -> None:
-        """What a running client holds in RAM: its ring, if that is there, and the records of its page."""
+        """What a running client holds in RAM: its ring, if that is there, and the records of its page.
+
+        `undecided` readings are in a frame under way and nowhere else: the answer decides whether they are dropped.
+        """
         self.rejected += rejected
+        self.undecided += undecided
         if memory:
             self.dropped += dropped
             self.overflowed |= ring_of(memory, sector_bytes, in_ram=True).tail_seq > 1

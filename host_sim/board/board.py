@@ -51,7 +51,14 @@ class Recorder(Protocol):
     def cut(self, board: Board) -> None: ...
     def client(self, board: Board, source_id: str, place: str, boot: int, uptime_ms: int) -> None: ...
     def ring(
-        self, board: Board, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int
+        self,
+        board: Board,
+        sector_bytes: int,
+        memory: bytes,
+        page: bytes,
+        dropped: int,
+        rejected: int,
+        undecided: int,
     ) -> None: ...
 
 

@@ -86,6 +86,16 @@ def test_counters_that_lie_are_reported():
     assert (too_many.lost, too_many.miscounted) == (0, 5) and not too_many.clean
 
 
+def test_what_is_in_a_frame_under_way_and_nowhere_else_waits_if_it_is_not_stored():
+    journal, rows = history(VALUES)
+    assert compare(journal, rows, undecided=3).clean
+    del rows[:5]
+    verdict = compare(journal, rows, dropped=3, undecided=3)
+    assert (verdict.lost, verdict.pending, verdict.miscounted) == (0, 2, 0)
+    verdict = compare(journal, rows, dropped=3, undecided=1)
+    assert (verdict.lost, verdict.pending) == (1, 1)
+
+
 def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_loss():
     journal, rows = history([1.0] * 50)
     held = [Row("metric", "t", 1.0, {}, row.timestamp_ms - 37) for row in rows[20:]]
