@@ -17,6 +17,8 @@ Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
 
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
+# By how much of itself a float32 may change when it is printed in seven digits, computed in single precision.
+_PRINTED = 2.0**-22
 _NO_TAGS: dict[str, str] = {}  # one for all
 
 
@@ -244,7 +246,7 @@ def compare(
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
     at_cut, unsure = _match_rows(verdict, journal, rows, tolerance_ms)
-    held = list(held)
+    held = _as_printed(journal, held, tolerance_ms)
     unstored = len(verdict.missing) + len(at_cut)
     verdict.missing = _without_held(verdict.missing, held)
     at_cut = _without_held(at_cut, held)
@@ -259,6 +261,38 @@ def compare(
     verdict.at_cut = max(0, len(at_cut) - excess)
     verdict.miscounted = max(0, excess - len(at_cut) - unsure)
     return verdict
+
+
+def _as_printed(journal: Journal, held: Iterable[Row], tolerance_ms: int) -> list[Row]:
+    """`held`, with the values that the board told when it recorded them.
+
+    It tells them as text. Where its firmware prints a float in fewer digits than it has (MicroPython up to 1.26), what
+    lies in the ring is another number: that of no reading, and near that of one taken at the time.
+    """
+    rows = list(held)
+    known = {reading.key() for reading in (*journal.accepted, *journal.maybe)}
+    strange = [row for row in rows if isinstance(row.value, float) and row.key() not in known]
+    if not strange:
+        return rows
+    taken: dict[Any, list[Reading]] = defaultdict(list)
+    for reading in journal.accepted:
+        if isinstance(reading.value, float):
+            taken[_place(reading)].append(reading)
+    for row in strange:
+        near = [
+            reading
+            for reading in taken[_place(row)]
+            if abs(reading.expected_ms() - row.timestamp_ms) <= tolerance_ms
+            and abs(reading.value - row.value) <= _PRINTED * abs(row.value)
+        ]
+        if near:
+            row.value = min(near, key=lambda reading: abs(reading.value - row.value)).value
+    return rows
+
+
+def _place(of: Reading | Row) -> Identity:
+    """What a reading is, value aside."""
+    return key_of(of.cls, of.metric, None, of.tags)
 
 
 def _match_rows(

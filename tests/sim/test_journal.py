@@ -104,6 +104,22 @@ def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_los
     assert (verdict.lost, verdict.pending, verdict.duplicates) == (1, 5, 0)
 
 
+def test_a_float_that_was_printed_in_too_few_digits_is_known_in_the_ring():
+    journal, rows = history([float(f"{value:.7g}") for value in VALUES])
+    held = [Row("metric", "t", value, {}, START_MS + i * 2000) for i, value in enumerate(VALUES)]
+    verdict = compare(journal, rows[:40], held[40:])
+    assert (verdict.lost, verdict.pending) == (0, 10)
+    # One that is not in the ring is lost, however near the others are.
+    verdict = compare(journal, rows[:40], held[41:])
+    assert (verdict.lost, verdict.pending) == (1, 9)
+
+
+def test_a_number_near_another_reading_is_not_taken_for_it():
+    journal, rows = history([100.0, 100.000001, 100.000002])
+    verdict = compare(journal, rows[:1], [Row("metric", "t", 100.000002, {}, START_MS + 4000)] * 2)
+    assert (verdict.lost, verdict.pending) == (1, 1)
+
+
 def test_what_was_being_sent_at_a_cut_may_be_either():
     for stored in (False, True):
         journal, rows = history(VALUES)
