@@ -30,6 +30,7 @@ class Rule:
     delay_s: float = 0.0
     left: int | None = None  # requests; None: until it is removed
     of: type[Request] = Post
+    skip: int = 0  # requests that come first and are not its business
 
 
 class ScriptedAnswers:
@@ -63,6 +64,9 @@ class ScriptedAnswers:
     async def _decide(self, before: bool, request: Request) -> Action:
         for rule in self._rules:
             if rule.before == before and type(request) is rule.of:
+                if rule.skip:
+                    rule.skip -= 1
+                    continue
                 self._use(rule)
                 await asyncio.sleep(rule.delay_s)
                 return rule.action
@@ -138,13 +142,13 @@ _LIMITS = {"rate_limited": "RATE_LIMITED", "source_limit": "SOURCE_LIMIT", "devi
 _REDIS = Say(REDIS_UNAVAILABLE, close=TRY_AGAIN_LATER, reason=REDIS_REASON)
 
 
-def frame_rule_for(answer: str, count: int | None, delay_s: float) -> Rule:
-    """A rule for telemetry frames, by the name that scenario files use."""
+def frame_rule_for(answer: str, count: int | None, delay_s: float, after: int = 0) -> Rule:
+    """A rule for telemetry frames behind the next `after`, by the name that scenario files use."""
     if answer in _LIMITS:
         said = Say({"type": "error", "code": _LIMITS[answer]}, with_seq=True)
-        return Rule(True, said, delay_s, count, Frame)
+        return Rule(True, said, delay_s, count, Frame, after)
     if answer in ("late", "gathered"):
-        return Rule(False, Late(delay_s, answer == "gathered"), 0.0, count, Frame)
+        return Rule(False, Late(delay_s, answer == "gathered"), 0.0, count, Frame, after)
     found = {
         "redis_unavailable": (True, _REDIS),
         "slow": (True, None),
@@ -155,7 +159,7 @@ def frame_rule_for(answer: str, count: int | None, delay_s: float) -> Rule:
     }
     if answer in found:
         before, action = found[answer]
-        return Rule(before, action, delay_s, count, Frame)
+        return Rule(before, action, delay_s, count, Frame, after)
     raise ValueError(f"unknown answer {answer!r}")
 
 

@@ -272,7 +272,12 @@ FAULTS: dict[str, Fault] = {
     ),
     "ws_frame": Fault(
         gateway_faults.frame_answer,
-        {"answer": Key("text", "rate_limited", FRAME_ANSWERS), **_COUNTED, "delay_ms": _DELAY},
+        {
+            "answer": Key("text", "rate_limited", FRAME_ANSWERS),
+            "after": Key("whole", 0),
+            **_COUNTED,
+            "delay_ms": _DELAY,
+        },
         GATEWAY,
     ),
     "ws_goodbye": Fault(

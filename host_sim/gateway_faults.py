@@ -71,7 +71,8 @@ def connect_answer(world: World, placement: Placement, settings: Settings) -> Un
 
 def frame_answer(world: World, placement: Placement, settings: Settings) -> Undo:
     """What a telemetry frame meets."""
-    rule = frame_rule_for(settings["answer"], settings["count"], _delay_s(settings))
+    counts = settings["count"], _delay_s(settings), settings["after"]
+    rule = frame_rule_for(settings["answer"], *counts)
     return world.answers.add(rule)
 
 

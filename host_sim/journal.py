@@ -17,6 +17,8 @@ Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
 
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
+# By how much of itself a float32 may change when it is printed in seven digits, computed in single precision.
+_PRINTED = 2.0**-22
 _NO_TAGS: dict[str, str] = {}  # one for all
 
 
@@ -231,32 +233,64 @@ def compare(
     held: Iterable[Row] = (),
     dropped: int = 0,
     rejected: int = 0,
-    adrift: int = 0,
+    undecided: int = 0,
     tolerance_ms: int = TOLERANCE_MS,
 ) -> Verdict:
     """Match `rows` with the journal, then what is unmatched with what the board still `held`.
 
     `dropped` and `rejected` are what the device says it gave up; what they do not cover is lost, what
-    they claim beyond the readings that are missing is `miscounted`. `adrift` readings may be missing and be waited
-    for: they are in a frame under way, and nowhere else. A row may be so far off in time.
+    they claim beyond the readings that are missing is `miscounted`. `undecided` ones are in a frame under way and have
+    no other place: they are stored, or wait. A row may be so far off in time.
     """
     verdict = Verdict(accepted=len(journal.accepted), dropped=dropped, rejected=rejected)
     at_cut, unsure = _match_rows(verdict, journal, rows, tolerance_ms)
-    held = list(held)
+    held = _as_printed(journal, held, tolerance_ms)
     unstored = len(verdict.missing) + len(at_cut)
     verdict.missing = _without_held(verdict.missing, held)
     at_cut = _without_held(at_cut, held)
     verdict.pending = unstored - len(verdict.missing) - len(at_cut)
     verdict.at_cut_ms = max((journal.age_ms(reading) for reading in at_cut), default=0)
     given_up = dropped + rejected
-    uncovered = max(0, len(verdict.missing) - given_up)
-    verdict.lost = max(0, uncovered - adrift)
-    verdict.pending += uncovered - verdict.lost
+    unknown = max(0, len(verdict.missing) - given_up)
+    verdict.lost = max(0, unknown - undecided)
+    verdict.pending += unknown - verdict.lost
     excess = max(0, given_up - len(verdict.missing))
     # What was written while the power went may have been given up later.
     verdict.at_cut = max(0, len(at_cut) - excess)
     verdict.miscounted = max(0, excess - len(at_cut) - unsure)
     return verdict
+
+
+def _as_printed(journal: Journal, held: Iterable[Row], tolerance_ms: int) -> list[Row]:
+    """`held`, with the values that the board told when it recorded them.
+
+    It tells them as text. Where its firmware prints a float in fewer digits than it has (MicroPython up to 1.26), what
+    lies in the ring is another number: that of no reading, and near that of one taken at the time.
+    """
+    rows = list(held)
+    known = {reading.key() for reading in (*journal.accepted, *journal.maybe)}
+    strange = [row for row in rows if isinstance(row.value, float) and row.key() not in known]
+    if not strange:
+        return rows
+    taken: dict[Any, list[Reading]] = defaultdict(list)
+    for reading in journal.accepted:
+        if isinstance(reading.value, float):
+            taken[_place(reading)].append(reading)
+    for row in strange:
+        near = [
+            reading
+            for reading in taken[_place(row)]
+            if abs(reading.expected_ms() - row.timestamp_ms) <= tolerance_ms
+            and abs(reading.value - row.value) <= _PRINTED * abs(row.value)
+        ]
+        if near:
+            row.value = min(near, key=lambda reading: abs(reading.value - row.value)).value
+    return rows
+
+
+def _place(of: Reading | Row) -> Identity:
+    """What a reading is, value aside."""
+    return key_of(of.cls, of.metric, None, of.tags)
 
 
 def _match_rows(

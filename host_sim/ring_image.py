@@ -58,10 +58,17 @@ def ring_of(image: bytes, sector_bytes: int, in_ram: bool = False) -> Any:
 
 
 def held_rows(image: bytes, sector_bytes: int, zero_ms: Mapping[int, int], in_ram: bool) -> Iterator[Row]:
-    """Every point in every readable commit, settled or not; `zero_ms` is the Unix time of each boot's uptime 0."""
+    """The points that a boot would find and deliver; `zero_ms` is the Unix time of each boot's uptime 0.
+
+    Not those of the sector that is given up, though they are still there: they count as dropped. Nor what is settled:
+    nobody sends it again.
+    """
     ring = ring_of(image, sector_bytes, in_ram)
-    for seq in range(max(1, ring.head_seq - len(image) // sector_bytes + 1), ring.head_seq + 1):
-        for _, decoder in walk(ring, seq, Decoder()):
+    settled = ring.settled_seq, ring.settled_off
+    for seq in range(max(ring.settled_seq, ring.tail_seq), ring.head_seq + 1):
+        for off, decoder in walk(ring, seq, Decoder()):
+            if (seq, off) < settled:
+                continue
             decoder.segments = [(0, zero_ms.get(decoder.boot, 0), 0, 0)]
             point = json.loads(point_json(decoder))
             yield Row(

@@ -30,7 +30,8 @@ class Witness:
         self.held: list[Row] = []
         self.dropped = 0
         self.rejected = 0
-        self.adrift = 0
+        self.undecided = 0
+        self.overflowed = False  # a ring gave up its oldest sector
         self._places: set[str] = set()
         self._volatile = False  # the ring that is filled now, with all that was accepted since the boot
         self._zero_ms: dict[int, int] = {}  # Unix ms at uptime 0, by boot
@@ -63,16 +64,17 @@ class Witness:
         page: bytes,
         dropped: int,
         rejected: int,
-        adrift: int,
+        undecided: int,
     ) -> None:
         """What a running client holds in RAM: its ring, if that is there, and the records of its page.
 
-        `adrift` readings are in a frame under way and in the ring no more; in flash they are counted as dropped.
+        `undecided` readings are in a frame under way and nowhere else: the answer decides whether they are dropped.
         """
         self.rejected += rejected
+        self.undecided += undecided
         if memory:
             self.dropped += dropped
-            self.adrift += adrift
+            self.overflowed |= ring_of(memory, sector_bytes, in_ram=True).tail_seq > 1
             self.journal.told()
             self.held += held_rows(memory, sector_bytes, self._zero_ms, in_ram=True)
         if page:
@@ -82,7 +84,9 @@ class Witness:
         """Read the rings in flash and files, whether the board runs or not."""
         for place in sorted(self._places):
             image, sector_bytes = _image(board, place)
-            self.dropped += ring_of(image, sector_bytes).dropped
+            ring = ring_of(image, sector_bytes)
+            self.dropped += ring.dropped
+            self.overflowed |= ring.tail_seq > 1
             self.held += held_rows(image, sector_bytes, self._zero_ms, in_ram=False)
 
     def ring_fill(self, board: Board) -> float | None:

@@ -368,7 +368,7 @@ class World:
     def judge(self, witness: Witness) -> Verdict:
         """Journal against store, of one board."""
         rows = [row for source_id in sorted(witness.source_ids) for row in self._stored(source_id)]
-        given_up = (witness.dropped, witness.rejected, witness.adrift)
+        given_up = (witness.dropped, witness.rejected, witness.undecided)
         return compare(witness.journal, rows, witness.held, *given_up, tolerance_ms=self.tolerance_ms)
 
     def _stored(self, source_id: str) -> Iterable[Row]:

@@ -58,7 +58,7 @@ class Recorder(Protocol):
         page: bytes,
         dropped: int,
         rejected: int,
-        adrift: int,
+        undecided: int,
     ) -> None: ...
 
 

@@ -303,11 +303,11 @@ class _Host:
             self._board.recorder.client(self._board, source_id, place, boot, uptime_ms)
 
     def ring(
-        self, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int, adrift: int
+        self, sector_bytes: int, memory: bytes, page: bytes, dropped: int, rejected: int, undecided: int
     ) -> None:
         if self._board.recorder:
             self._board.recorder.ring(
-                self._board, sector_bytes, bytes(memory), bytes(page), dropped, rejected, adrift
+                self._board, sector_bytes, bytes(memory), bytes(page), dropped, rejected, undecided
             )
 
     def reported(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..faults import FAULTS
 from ..scenario import Event, Scenario
+from .breaks import draw_break
 from .devices import DEVICES, Device, period_ms
 from .kinds import Setting, draw_event
 
@@ -20,6 +23,8 @@ _EVENTS_A_DAY = (10, 120)
 _EVENTS_MIN = 5
 _FOLLOWS = 0.5  # of them come soon after the end of another, and of those
 _AT_CALL = 0.5  # at a call: when the backlog goes out, and its answers come in
+_BREAKS = 0.25  # of them are an outage, and what strikes when its backlog goes out
+_SAMPLE_BYTES = 180  # of JSON: chaos's own firmware
 _CALLS = ("sockets.send", "sockets.send", "sockets.recv")
 _NTH_MAX = 60
 # Crystals of boards (`clock.py` names the source), and where ticks may stand when the power comes.
@@ -59,7 +64,8 @@ def draw(seed: int, seconds: float = DAY_S, board: Path | None = None, plain: bo
     """The history of `seed`, on `board` or on one that is drawn too. Raises `OSError` for a board that is not there."""
     rng = random.Random(f"{seed}/chaos")
     device = rng.choice(DEVICES)
-    more = [f"CHAOS_PERIOD_MS = {period_ms(rng)}", f"TICKS_START_MS = {rng.choice(_TICKS)}"]
+    period = period_ms(rng)
+    more = [f"CHAOS_PERIOD_MS = {period}", f"TICKS_START_MS = {rng.choice(_TICKS)}"]
     transport, gateway = rng.choice(("auto", "auto", "http")), rng.choice(("address", "name", "tls"))
     if board is None:
         source = device.source()
@@ -69,11 +75,18 @@ def draw(seed: int, seconds: float = DAY_S, board: Path | None = None, plain: bo
     source = source.rstrip() + "\n" + "\n".join(more) + "\n"
     calm_s = min(CALM_S, seconds / 2)
     drift_ppm = round(rng.uniform(-_DRIFT_PPM, _DRIFT_PPM), 3)
-    setting = Setting(rng, device, gateway, drift_ppm, plain, max(1.0, seconds * _LONGEST))
+    longest_s, frame_s = max(1.0, seconds * _LONGEST), _frame_s(source, period)
+    setting = Setting(rng, device, gateway, drift_ppm, plain, longest_s, frame_s)
     events = [_crystal(drift_ppm), *_events(setting, seconds, calm_s)]
     if gateway == "tls":  # a clock that is set to another year rightly takes every certificate for expired
         events = [event for event in events if event.fault != "gateway_clock"]
     return History(seed, seconds, device.name, source, gateway, tuple(events), plain, calm_s)
+
+
+def _frame_s(source: str, period: int) -> float:
+    """How long a frame's readings take, of a firmware that samples every `period` ms."""
+    frame = re.search(r"^FRAME_BYTES = (\d+)", source, re.M)
+    return int(frame[1]) / _SAMPLE_BYTES * period / 1000 if frame else math.inf
 
 
 def _crystal(drift_ppm: float) -> Event:
@@ -90,6 +103,9 @@ def _events(setting: Setting, seconds: float, calm_s: float) -> list[Event]:
     latest_s = seconds - calm_s
     events: list[Event] = []
     for _ in range(count):
+        if setting.rng.random() < _BREAKS:
+            events += draw_break(setting, latest_s)
+            continue
         event = draw_event(setting, latest_s)
         if events and setting.rng.random() < _FOLLOWS:
             event = _soon_after(events[-1], event, setting.rng, latest_s)

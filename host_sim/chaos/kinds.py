@@ -27,11 +27,15 @@ _RTC_JUMPS_S = (-1e9, -86_400.0, -3600.0, 3600.0, 31_536_000.0, 1e9)
 _WARMTH_PPM = 1.0
 _CERTIFICATES = ("expired", "not_yet_valid", "wrong_host", "other_ca", "self_signed")
 _NTH_MAX = 3000
+_AFTER_MAX = 20
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a history is about, for those who draw its faults. `plain`: its readings may have equal values."""
+    """What a history is about, for those who draw its faults. `plain`: its readings may have equal values.
+
+    `longest_s` is how long a fault holds at most, `frame_s` how long it takes until readings fill a frame.
+    """
 
     rng: random.Random
     device: Device
@@ -39,6 +43,7 @@ class Setting:
     drift_ppm: float
     plain: bool
     longest_s: float
+    frame_s: float
 
     def short_s(self) -> float:
         """A second to a minute or two, each order of magnitude as often."""
@@ -105,7 +110,8 @@ def _connect(s: Setting) -> Settings:
 
 def _frame(s: Setting) -> Settings:
     answer = s.rng.choice(FRAME_ANSWERS)
-    return {"answer": answer, **_details(s, answer), **_counted(s)}
+    after = int(_AFTER_MAX ** s.rng.random()) - 1
+    return {"answer": answer, "after": after, **_details(s, answer), **_counted(s)}
 
 
 def _transport(s: Setting) -> Settings:

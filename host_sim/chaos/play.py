@@ -121,6 +121,8 @@ class _Judge:
             yield "duplicates", f"{verdict.duplicates} rows too many, the first {verdict.spurious[0]}"
         if verdict.miscounted > self._in_flight():
             yield "miscounted", f"{verdict.miscounted} claimed as dropped or rejected, and not missing"
+        if verdict.dropped and not self._placement.witness.overflowed:
+            yield "dropped", f"{verdict.dropped} readings, though the ring never was full"
         if verdict.rejected:
             yield "rejected", f"{verdict.rejected} readings that were right"
         yield from self._delivery()

@@ -79,9 +79,11 @@ def _report():
     """What the clients hold in RAM, for the host to read: it sees flash and files by itself."""
     for client in _clients:
         ring = client._recorder.ring
-        counts = (client.dropped_points, client.rejected_points, ring.orphaned)
+        counts = (client.dropped_points, client.rejected_points)
         memory = ring._dev._mem if ring.volatile else b""
-        call("host.ring", ring.sector_bytes, memory, _page(client._recorder), *counts)
+        # Readings of a frame under way whose sector is gone; in flash a header counts them.
+        undecided = ring.orphaned if ring.volatile else 0
+        call("host.ring", ring.sector_bytes, memory, _page(client._recorder), *counts, undecided)
     call("host.reported")
 
 

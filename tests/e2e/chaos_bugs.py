@@ -15,6 +15,11 @@ BUGS = {
         "            outbox.hand_over()\n",
         "            outbox.hand_over()\n            self._acked = self._seq\n",
     ),
+    "one answer releases all that is under way": (
+        "session.py",
+        "            self._acked = seq\n\n",
+        "            self._acked = self._seq\n\n",
+    ),
     "settled one commit too far": (
         "ring.py",
         "            self._mark_settled(seq, off)\n",

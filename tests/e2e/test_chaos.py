@@ -22,7 +22,7 @@ EVENTS_MAX = 10
 HALF_S = 1800.0
 FOUND_BY = {
     "released before it is stored": (4, HALF_S, "lost"),
-    "settled one commit too far": (5863, HALF_S, "counters"),
+    "settled one commit too far": (5863, HALF_S, "dropped"),
     "names told once, not in each sector": (1, HALF_S, "lost"),
     "what a gateway dropped is taken for stored": (20, HALF_S, "lost"),
     "what was sent is dated anew": (38, HALF_S, "duplicates"),

@@ -80,12 +80,20 @@ def test_counters_that_lie_are_reported():
     journal, rows = history(VALUES)
     del rows[:4]
     assert compare(journal, rows, dropped=4).clean
-    under_way = compare(journal, rows, dropped=3, adrift=2)
-    assert (under_way.lost, under_way.pending, under_way.miscounted) == (0, 1, 0)
     too_few = compare(journal, rows, dropped=3)
     assert (too_few.lost, too_few.miscounted) == (1, 0)
     too_many = compare(journal, rows, dropped=9)
     assert (too_many.lost, too_many.miscounted) == (0, 5) and not too_many.clean
+
+
+def test_what_is_in_a_frame_under_way_and_nowhere_else_waits_if_it_is_not_stored():
+    journal, rows = history(VALUES)
+    assert compare(journal, rows, undecided=3).clean
+    del rows[:5]
+    verdict = compare(journal, rows, dropped=3, undecided=3)
+    assert (verdict.lost, verdict.pending, verdict.miscounted) == (0, 2, 0)
+    verdict = compare(journal, rows, dropped=3, undecided=1)
+    assert (verdict.lost, verdict.pending) == (1, 1)
 
 
 def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_loss():
@@ -94,6 +102,22 @@ def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_los
     gone = rows[:15] + rows[16:45]  # one lost, five waiting
     verdict = compare(journal, gone, held)
     assert (verdict.lost, verdict.pending, verdict.duplicates) == (1, 5, 0)
+
+
+def test_a_float_that_was_printed_in_too_few_digits_is_known_in_the_ring():
+    journal, rows = history([float(f"{value:.7g}") for value in VALUES])
+    held = [Row("metric", "t", value, {}, START_MS + i * 2000) for i, value in enumerate(VALUES)]
+    verdict = compare(journal, rows[:40], held[40:])
+    assert (verdict.lost, verdict.pending) == (0, 10)
+    # One that is not in the ring is lost, however near the others are.
+    verdict = compare(journal, rows[:40], held[41:])
+    assert (verdict.lost, verdict.pending) == (1, 9)
+
+
+def test_a_number_near_another_reading_is_not_taken_for_it():
+    journal, rows = history([100.0, 100.000001, 100.000002])
+    verdict = compare(journal, rows[:1], [Row("metric", "t", 100.000002, {}, START_MS + 4000)] * 2)
+    assert (verdict.lost, verdict.pending) == (1, 1)
 
 
 def test_what_was_being_sent_at_a_cut_may_be_either():

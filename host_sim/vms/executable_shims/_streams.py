@@ -1,5 +1,7 @@
 """Files that are read a piece at a time: the heap of a small board has no room for a whole one during its import."""
 
+import gc
+
 import _files
 from _board import call
 
@@ -11,13 +13,16 @@ class File(_files.File):
         self._held = mode not in ("r", "rb", "rt")
         if self._held:
             _files.File.__init__(self, path, mode)
-        else:
-            call("files.part", path, 0, 0)
-            self._path = path
-            self._binary = mode == "rb"
-            self._writes = self._appends = self._dirty = False
-            self._data = b""
-            self._at = 0
+            return
+        # What the simulator leaves behind would lie between the modules, and the heap would be in pieces once it is
+        # full: a board's own files leave nothing.
+        gc.collect()
+        call("files.part", path, 0, 0)
+        self._path = path
+        self._binary = mode == "rb"
+        self._writes = self._appends = self._dirty = False
+        self._data = b""
+        self._at = 0
 
     def _check(self):
         _files.File._check(self)
