@@ -276,16 +276,18 @@ def _as_printed(journal: Journal, held: Iterable[Row], tolerance_ms: int) -> lis
     for reading in journal.accepted:
         if isinstance(reading.value, float):
             taken[_place(reading)].append(reading)
-    for row in strange:
+
+    def told(row: Row) -> Row:
         near = [
-            reading
+            reading.value
             for reading in taken[_place(row)]
             if abs(reading.expected_ms() - row.timestamp_ms) <= tolerance_ms
             and abs(reading.value - row.value) <= _PRINTED * abs(row.value)
         ]
-        if near:
-            row.value = min(near, key=lambda reading: abs(reading.value - row.value)).value
-    return rows
+        return row._replace(value=min(near, key=lambda value: abs(value - row.value))) if near else row
+
+    odd = set(map(id, strange))
+    return [told(row) if id(row) in odd else row for row in rows]
 
 
 def _place(of: Reading | Row) -> Identity:
