@@ -15,6 +15,10 @@ from .ports import (
     ticks_ms,
 )
 
+TYPE_CHECKING = const(0)  # an editor takes it for true, and mpy-cross leaves out what depends on it
+if TYPE_CHECKING:
+    from . import more
+
 VERSION = "0.1.0"
 _HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
 # How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
@@ -45,6 +49,21 @@ class Plexus:
     """
 
     _owners = {}  # who has which ring
+    if TYPE_CHECKING:  # what __getattr__ finds
+        batch, run, session, start_run, end_run = (
+            more.batch,
+            more.run,
+            more.session,
+            more.start_run,
+            more.end_run,
+        )
+        command, on_command, on_status, send_stats = (
+            more.command,
+            more.on_command,
+            more.on_status,
+            more.send_stats,
+        )
+        serve, sleep_ready, suspend, stats = more.serve, more.sleep_ready, more.suspend, property(more.stats)
 
     def __init__(
         self,
