@@ -36,9 +36,9 @@ BUGS = {
         "http.find(_SUCCESS) >= 0:\n",
     ),
     "what was sent is dated anew": (
-        "clock.py",
-        "        if not self.segments or (sent_ms < 0 and at_first <= self._promise):\n",
-        "        if True:\n",
+        "sync.py",
+        "    if not clock.segments or (sent_ms < 0 and at_first <= clock._promise):\n",
+        "    if True:\n",
     ),
     "dropped and not counted": (
         "ring.py",

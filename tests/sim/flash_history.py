@@ -164,7 +164,7 @@ class Player:
         before = ring.head_seq
         self.truth.syncing = (ring.boot, unix_ms)
         ring.times[ring.boot] = [(0, unix_ms, 0, 0)]
-        times.tell(ring)
+        getattr(type(ring), "tell", times.tell)(ring)
         self.truth.syncs[ring.boot] = unix_ms
         self.truth.syncing = None
         if ring.head_seq != before:

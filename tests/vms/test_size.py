@@ -27,7 +27,8 @@ def test_documented_numbers_are_measured_ones() -> None:
     measured = _numbers(
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     )
-    documented = _numbers((_ROOT / "docs" / "memory.md").read_text(encoding="utf-8"))
+    document = (_ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+    documented = _numbers(document.split("<!-- size: make size")[1])  # what stands before it is by hand
     assert documented.keys() == measured.keys(), "run: make size"
     for label, numbers in measured.items():
         for now, then in zip(numbers, documented[label], strict=True):
