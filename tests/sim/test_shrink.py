@@ -94,7 +94,7 @@ def test_shrinking_finds_the_events_that_are_to_blame(guilty):
 
 
 def test_shrinking_shortens_times_as_far_as_it_still_fails():
-    history = draw(5, 86_400.0)
+    history = draw(7, 86_400.0)
     [wifi, *_] = [
         event for event in history.events if event.fault == "wifi" and 8 < event.settings["for"] < 64
     ]
