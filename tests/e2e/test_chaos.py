@@ -22,7 +22,7 @@ EVENTS_MAX = 10
 HALF_S = 1800.0
 FOUND_BY = {
     "released before it is stored": (3, HALF_S, "lost"),
-    "one answer releases all that is under way": (8, HALF_S, "lost"),
+    "one answer releases all that is under way": (9, HALF_S, "lost"),
     "settled one commit too far": (100, HALF_S, "dropped"),
     "names told once, not in each sector": (2, HALF_S, "lost"),
     "what a gateway dropped is taken for stored": (27, HALF_S, "lost"),
