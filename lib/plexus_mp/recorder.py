@@ -250,6 +250,7 @@ class Recorder:
         """Writing failed: once more, in a new sector."""
         self.faults += 1
         self.ring.torn = True
+        self.ring.before_seq = 0
 
     def _begin(self, ticks, tag):
         encoder = self._encoder

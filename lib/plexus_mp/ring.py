@@ -43,6 +43,8 @@ class Ring(Log):
         self._make_buffers(commit_bytes)
         self.torn = False  # something failed half-way: nothing more goes behind it
         self._erased = 0  # the sector whose block is erased already
+        self.before_seq = self._before_off = 0  # the sector before the newest, and its end; 0: never mind
+        self._open_off = 0  # where the newest sector's first commit comes
         self._marked_seq = 0
         self._partly = 0
         self._claimed_seq = 0
@@ -92,6 +94,11 @@ class Ring(Log):
         Blocks for one sector erase if `prepare` was not called: nothing in RAM, 45 to 400 ms on flash; more
         when sectors are bad.
         """
+        if self.torn and self.write_once and self.before_seq and self.head_off == self._open_off:
+            # Nothing is in it, and a file is written anew: opening another each time would give up all that waits.
+            self.head_seq = self.before_seq
+            self.head_off = self._before_off
+            self.before_seq = 0
         seq = max(self.head_seq, self.tail_seq - 1)  # what could not be opened before may have been given up
         for _ in range(self.sectors):
             seq += 1
@@ -121,8 +128,13 @@ class Ring(Log):
             for i in range(HEADER_BYTES):  # a bad sector shows before a reading is in it
                 if self.header[i] != self._opening[i]:
                     return False
+        self.before_seq = 0  # an exception may strike anywhere
+        self._before_off = self.head_off
+        self._open_off = len(self._opening)
+        before = self.head_seq
         self.head_seq = seq
-        self.head_off = len(self._opening)
+        self.head_off = self._open_off
+        self.before_seq = before
         self.torn = False
         return True
 

@@ -74,7 +74,10 @@ def tell(ring):
         view = memoryview(opening)[ring.first :]
         if ring.write_once:
             ring.turn()  # begins with it
+            ring.torn = True
             ring._dev.ioctl(SYNC, 0)
+            ring.before_seq = 0  # these times may be relied on from now on: they stay
+            ring.torn = False
         else:
             if ring._align > _STEP:  # times of what is settled are left out: that has to be known too
                 ring._mark_settled(ring.settled_seq, ring.settled_off)

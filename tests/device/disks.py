@@ -9,7 +9,8 @@ class Disk:
     """A filesystem of one folder: `os` and `open` of the library in a `with` block.
 
     A file is replaced at its close, as on littlefs, or truncated when it is opened, as on FAT (`fat`). Call number
-    `fails_at` of those that change something raises `error`; a write that fails has done half of its work.
+    `fails_at` of those that change something raises `error`, while it is `failing` each of them does; a write that
+    fails has done half of its work.
     """
 
     def __init__(self, fat=False):
@@ -19,6 +20,7 @@ class Disk:
         self.read_only = False
         self.calls = 0
         self.fails_at = -1
+        self.failing = False
         self.error = OSError(28)
         self.opens = 0
         self.removes = 0
@@ -36,7 +38,7 @@ class Disk:
 
     def change(self):
         self.calls += 1
-        if self.calls == self.fails_at:
+        if self.calls == self.fails_at or self.failing:
             raise self.error
 
     def listdir(self, folder):

@@ -5,9 +5,10 @@ import sys
 from plexus_mp import errors
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.errors import PlexusError
+from plexus_mp.fileblocks import FileBlocks
 from plexus_mp.points import METRIC
 
-from . import fakes, gen
+from . import disks, fakes, gen
 
 
 def _interrupt(owner, name, callback):
@@ -225,6 +226,50 @@ def test_a_flash_call_that_fails_loses_nothing():
                     assert not set(accepted) - set(_arrived) and device.outbox.waiting == 0
                     device = fakes.Device(ticks, page=100, blocks=blocks, commit_ms=commit_ms)
                     assert device.outbox.waiting == 0
+
+
+def _out_of_memory(g, fat, commit_ms):
+    """Readings in a few sectors of files, and between them whiles in which no file can be changed."""
+    count = 12
+    with disks.Disk(fat) as disk, fakes.Ticks() as ticks:
+        disk.error = MemoryError()
+        device = fakes.Device(
+            ticks, page=100, blocks=FileBlocks("/ring", count * 512, 512), commit_ms=commit_ms
+        )
+        accepted = []
+        for i in range(4):
+            for j in range(g.between(1, 10)):
+                ticks.advance(g.below(1500))
+                assert device.send("m", i * 100 + j)
+                accepted.append(i * 100 + j)
+            disk.failing = True
+            for _ in range(g.between(1, 2 * count)):
+                ticks.advance(60_000)
+                act = g.below(3)
+                try:
+                    if act == 0:
+                        device.recorder.upkeep(True)
+                    elif act == 1:
+                        device.sync()
+                    elif device.send("m", i * 100 + 99) and i * 100 + 99 not in accepted:
+                        accepted.append(i * 100 + 99)
+                except MemoryError:
+                    pass
+                _check_count(device)
+            disk.failing = False
+        device.recorder.upkeep(True)
+        assert device.ring.dropped == 0 and device.recorder.pending == 0
+        device = fakes.Device(ticks, page=100, blocks=FileBlocks("/ring", count * 512, 512))
+        assert device.ring.dropped == 0
+        got = _values(device)
+        assert [value for value in accepted if value not in got] == []
+        assert device.outbox.waiting == 0
+
+
+def test_a_while_without_memory_gives_up_nothing_that_lies_in_files():
+    for fat in (False, True):
+        for commit_ms in (0, 60_000):
+            gen.for_seeds(10, _out_of_memory, fat, commit_ms)
 
 
 def test_a_failing_device_keeps_what_interrupted():

@@ -1,4 +1,4 @@
-"""Six mistakes that such a library can have, each as a change of its text: chaos must find them."""
+"""Seven mistakes that such a library can have, each as a change of its text: chaos must find them."""
 
 from __future__ import annotations
 

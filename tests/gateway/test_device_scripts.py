@@ -116,6 +116,15 @@ def test_limits_name_the_frame(scripted: Callable[..., Running], answer: str, co
     assert [row.value for row in gateway.rows()] == [3]
 
 
+def test_a_fault_may_come_after_frames_that_are_answered_well(scripted: Callable[..., Running]) -> None:
+    gateway = scripted(frame_rule_for("rate_limited", 1, 0.0, after=2))
+    device = connect(gateway)
+    for seq in (1, 2, 3, 4):
+        device.send(seq, seq=seq)
+    assert [device.hear() for _ in range(4)] == [ack(1), ack(2), error("RATE_LIMITED", seq=3), ack(4)]
+    assert [row.value for row in gateway.rows()] == [1, 2, 4]
+
+
 def test_a_limit_without_acks_names_nothing(scripted: Callable[..., Running]) -> None:
     device = RawDevice(scripted(frame_rule_for("rate_limited", 1, 0.0)), hello())
     device.send(1)
