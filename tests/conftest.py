@@ -25,8 +25,7 @@ def vm(request):
 
 @pytest.fixture(scope="module", autouse=True)
 def light_collections():
-    """Each client collects garbage when it is made: what the tests before have left is looked at once a file."""
-    gc.unfreeze()
+    """Each client collects garbage when it is made: what the files before have left for good is looked at once."""
     gc.collect()
     gc.freeze()
 
