@@ -5,8 +5,13 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.e2e.simulation import KEYS, VMS
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure():
@@ -25,8 +30,7 @@ def vm(request):
 
 @pytest.fixture(scope="module", autouse=True)
 def light_collections():
-    """Each client collects garbage when it is made: what the tests before have left is looked at once a file."""
-    gc.unfreeze()
+    """Each client collects garbage when it is made: what the files before have left for good is looked at once."""
     gc.collect()
     gc.freeze()
 

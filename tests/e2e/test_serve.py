@@ -77,7 +77,7 @@ def test_a_watchdog_is_fed_by_all_that_waits(vm, tmp_path, how, fed):
             world.stop_gateway()
 
     source = DOG.replace("FEED", "px.feed = dog.feed" if fed else "").replace("WAIT", WAITS[how])
-    outcome = simulate(program(tmp_path, source), vm, 20, away, FLASH)
+    outcome = simulate(program(tmp_path, source), vm, 20 if fed else 8, away, FLASH)
     assert (outcome.world.placements[0].board.boots == 1) is fed
     assert outcome.verdict.clean
 

@@ -56,7 +56,7 @@ def small(**settings) -> Flash:
     return Flash(SIZE, SECTOR, **settings)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.booleans())
 def test_it_does_what_a_naive_model_does(steps, reorder):
     flash, model = small(), Naive()
@@ -86,7 +86,7 @@ def test_it_does_what_a_naive_model_does(steps, reorder):
     assert (flash.operations, flash.programmed_bytes) == (operations, model.programmed_bytes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(-3, SIZE + 3), st.integers(-1, SIZE + 3))
 def test_reads_are_slices_and_nothing_beyond_the_end(offset, n):
     content = random.Random(1).randbytes(SIZE)

@@ -29,7 +29,7 @@ def cleared(before: bytes, after: bytes) -> int:
 # power cuts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.binary(min_size=SIZE, max_size=SIZE),
     st.integers(0, SIZE - 1),
@@ -232,7 +232,7 @@ def test_an_erase_is_not_overtaken_by_what_is_programmed_after_it():
     assert outcomes(act) == {b"\x00\x00\xff\xff", b"\xff\xff\xff\xff", b"\xf0\xff\xff\xff"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.one_of(

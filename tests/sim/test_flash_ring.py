@@ -129,7 +129,7 @@ def _check_missing(player: Player) -> int:
     return len(truth.accepted) - player.ring.dropped - len([i for i in order if i < len(truth.accepted)])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     geometry=st.sampled_from((*PARTITIONS, FILES[0], *(Geometry("odd", a, 1024) for a in (16, 32)))),
     seed=st.integers(0, 1 << 20),

@@ -64,7 +64,7 @@ def _check_direction(sent, received, arrivals, delay_us, jitter_us):
         assert at_us + delay_us <= first_us <= last_us <= at_us + delay_us + jitter_us
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_TIMES, _TIMES, st.integers(0, 50_000), _CHUNKS, st.integers(0, 9))
 def test_bytes_arrive_once_in_order_and_in_time(up_us, down_us, jitter_us, chunks, seed):
     path = Path(up_us, down_us, jitter_us)
@@ -123,7 +123,7 @@ _ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_ACTIONS, st.integers(0, 9))
 def test_whatever_the_path_does_nothing_is_lost_doubled_or_out_of_order(actions, seed):
     async def story(bench):
@@ -271,7 +271,7 @@ def test_reset_at_a_byte(bench, size):
     bench.play(story)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), _CHUNKS, st.integers(0, 50_000))
 def test_exactly_so_many_bytes_pass_before_a_reset(size, chunks, delay_us):
     async def story(bench):
