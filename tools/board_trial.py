@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from plexus_mp import assemble, client, clock, closing, dates, fileblocks, link, recorder, settings, trouble
+from plexus_mp import assemble, checks, client, clock, closing, dates, fileblocks, link, recorder, settings, trouble
 from plexus_mp.blocks import COUNT, ERASE, SIZE
 from plexus_mp.settings import Settings
 
@@ -205,7 +205,7 @@ class Trial:
         if len(points) == 1:
             self.recorder.send(None, *points[0], None, None)
         else:
-            self.recorder.send_batch(points, None, None, client.to_ms)
+            self.recorder.send_batch(points, None, None, checks.to_ms)
         self._look_at_page()
 
     def _walk(self, name: str, period_ms: int) -> float:

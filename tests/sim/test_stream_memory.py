@@ -115,8 +115,9 @@ def test_failed_connections_leave_nothing() -> None:
     lines = _bare([_START, _FAIL, _READ, *[_FAIL] * _ROUNDS, _READ])
     (_, before, _, _), (_, after, still_open, failures) = lines
     assert still_open == "0" and int(failures) == (_ROUNDS + 2) * _COUNT * 26
-    # A failure that left one object would leave 33 KB; the collector may take a number for a pointer.
-    assert int(after) - int(before) <= 128, lines
+    # A failure that left one object would leave 33 KB. The collector may take numbers for pointers, also into modules
+    # that were loaded meanwhile and given back: that varies, and does not grow with the failures.
+    assert int(after) - int(before) <= 1024, lines
 
 
 def test_failed_connections_leave_nothing_on_cpython() -> None:
