@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from plexus_mp import assemble, checks, client, clock, closing, dates, fileblocks, link, recorder, settings, trouble
+from plexus_mp import (
+    assemble,
+    checks,
+    client,
+    clock,
+    closing,
+    dates,
+    fileblocks,
+    link,
+    recorder,
+    settings,
+    trouble,
+)
 from plexus_mp.blocks import COUNT, ERASE, SIZE
 from plexus_mp.settings import Settings
 
