@@ -43,6 +43,10 @@ that was seen, in ms of the simulated board's time: a call into its hardware cos
 The timer calls `tick()` up to eight times in a row as long as there is something to do, and interrupts `send()` and
 what else the program does; its ticks are counted as ticks. A program that cannot spare that time sets `tick_ms` to 0
 and calls `tick()` where it can.
+
+Not in these numbers: a slice that meets something for the first time, or again after a while ([memory.md](memory.md)
+says what), loads the module for it. Reading one from a board's filesystem takes milliseconds; from a ROMFS, next to
+nothing.
 """
 
 _TABLE = """
