@@ -246,8 +246,8 @@ def compare(
     at_cut, unsure = _match_rows(verdict, journal, rows, tolerance_ms)
     held = _as_printed(journal, held, tolerance_ms)
     unstored = len(verdict.missing) + len(at_cut)
-    verdict.missing = _without_held(verdict.missing, held)
-    at_cut = _without_held(at_cut, held)
+    verdict.missing = _without_held(verdict.missing, held, tolerance_ms)
+    at_cut = _without_held(at_cut, held, tolerance_ms)
     verdict.pending = unstored - len(verdict.missing) - len(at_cut)
     verdict.at_cut_ms = max((journal.age_ms(reading) for reading in at_cut), default=0)
     given_up = dropped + rejected
@@ -377,12 +377,12 @@ def _match_guessed(readings: list[Reading], rows: list[Row]) -> tuple[list[Readi
     return readings[len(rows) :], sorted(rows, key=lambda row: row.timestamp_ms)[len(readings) :]
 
 
-def _without_held(missing: list[Reading], held: Iterable[Row]) -> list[Reading]:
+def _without_held(missing: list[Reading], held: Iterable[Row], tolerance_ms: int) -> list[Reading]:
     """What is missing and not on the board either."""
     on_board: dict[Any, list[Row]] = defaultdict(list)
     for row in held:
         on_board[row.key()].append(row)
     gone: list[Reading] = []
     for key, readings in _grouped(missing).items():
-        gone += _match(readings, on_board.get(key, []))[0]
+        gone += _match(readings, on_board.get(key, []), tolerance_ms)[0]
     return gone

@@ -104,6 +104,14 @@ def test_what_the_board_still_holds_is_pending_and_old_records_do_not_hide_a_los
     assert (verdict.lost, verdict.pending, verdict.duplicates) == (1, 5, 0)
 
 
+def test_what_is_held_may_be_as_far_off_in_time_as_what_is_stored():
+    journal, rows = history(VALUES)  # the crystal of a long boot
+    held = [Row("metric", "t", row.value, {}, row.timestamp_ms + 1900) for row in rows[45:]]
+    assert compare(journal, rows[:45], held).lost > 0
+    verdict = compare(journal, rows[:45], held, tolerance_ms=2500)
+    assert (verdict.lost, verdict.pending) == (0, 5)
+
+
 def test_a_float_that_was_printed_in_too_few_digits_is_known_in_the_ring():
     journal, rows = history([float(f"{value:.7g}") for value in VALUES])
     held = [Row("metric", "t", value, {}, START_MS + i * 2000) for i, value in enumerate(VALUES)]
