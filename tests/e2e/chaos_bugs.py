@@ -12,8 +12,8 @@ from host_sim.world import LIBRARY
 BUGS = {
     "released before it is stored": (
         "session.py",
-        "            outbox.hand_over()\n",
-        "            outbox.hand_over()\n            self._acked = self._seq\n",
+        "            outbox.hand_over()",
+        "            self._acked = self._seq\n            outbox.hand_over()",
     ),
     "one answer releases all that is under way": (
         "session.py",

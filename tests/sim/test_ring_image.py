@@ -1,6 +1,6 @@
 """What an image of a ring holds, against what was sent, stored and dropped."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from host_sim.ring_image import held_rows, ring_of
@@ -11,6 +11,7 @@ STEPS = st.lists(st.one_of(st.integers(1, 40), st.just("deliver")), max_size=30)
 
 
 @given(STEPS)
+@example([1, 15, 40, 40, *["deliver"] * 6])
 def test_a_reading_is_held_or_stored_or_counted_as_dropped(steps):
     with fakes.Ticks() as ticks:
         device = fakes.Device(
@@ -29,9 +30,11 @@ def test_a_reading_is_held_or_stored_or_counted_as_dropped(steps):
                     sent += 1
             image = bytes(device.blocks._mem)
             held = [row.value for row in held_rows(image, SECTOR_BYTES, {}, in_ram=False)]
-            assert len(stored) + len(held) + ring_of(image, SECTOR_BYTES).dropped == sent
+            assert len({*stored, *held}) + ring_of(image, SECTOR_BYTES).dropped == sent
             assert held == list(range(sent))[sent - len(held) :]
-            assert not set(held) & set(stored)
+            # A boot sends again what no mark tells of: where it has no room, and the next sector would cost readings.
+            told = device.ring.head_off + len(device.ring._mark) <= SECTOR_BYTES
+            assert not told or not set(held) & set(stored)
 
 
 @given(st.lists(st.one_of(st.integers(1, 40), st.sampled_from(["frame", "answer"])), max_size=30))
