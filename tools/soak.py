@@ -80,6 +80,10 @@ def seeds(count: int, days: float) -> bool:
     return True
 
 
+def _played(name: str, transport: str, seed: int) -> fault_menu.Brief:
+    return fault_menu.play(name, transport, seed).brief()
+
+
 def menu(count: int) -> int:
     """Every fault of the menu over each transport, from so many seeds; how many histories failed."""
     failed = 0
@@ -87,8 +91,7 @@ def menu(count: int) -> int:
     # A new process every so often: a board that lost its power stays in memory for good (kernel.Fibre).
     with multiprocessing.Pool(maxtasksperchild=_CHUNKS_A_PROCESS) as pool:
         for name, transport in fault_menu.histories():
-            play = partial(fault_menu.brief, name, transport)
-            briefs = list(pool.imap(play, range(count), _CHUNK))
+            briefs = list(pool.imap(partial(_played, name, transport), range(count), _CHUNK))
             print(fault_menu.row(name, transport, briefs), flush=True)
             for brief in briefs:
                 if brief.complaint:

@@ -240,6 +240,15 @@ MENU: dict[str, Entry] = {
 }
 
 
+class Brief(NamedTuple):
+    """What a table says of a history: small enough to come from another process."""
+
+    faults: int
+    resent: int
+    recovery_s: float
+    complaint: str | None
+
+
 @dataclass
 class Result:
     """What came of a history; `complaints` say which promise did not hold. `recovery_s` of board time."""
@@ -256,6 +265,9 @@ class Result:
     watch: Watch
     statistics: dict[str, Any]
     complaints: list[str] = field(default_factory=list)
+
+    def brief(self) -> Brief:
+        return Brief(self.faults, self.resent, self.recovery_s, self.complaint())
 
     def complaint(self) -> str | None:
         if not self.complaints:
@@ -373,21 +385,6 @@ TABLE_HEAD = """| fault | transport | runs | faults injected | frames sent again
 |---|---|--:|--:|--:|--:|"""
 
 
-class Brief(NamedTuple):
-    """A result without its world, from another process."""
-
-    faults: int
-    resent: int
-    recovery_s: float
-    complaint: str | None
-
-
-def brief(name: str, transport: str, seed: int) -> Brief:
-    """As `play`."""
-    result = play(name, transport, seed)
-    return Brief(result.faults, result.resent, result.recovery_s, result.complaint())
-
-
 def row(name: str, transport: str, briefs: list[Brief]) -> str:
     """A line of the table, for one fault over one transport."""
     sums = (sum(brief.faults for brief in briefs), sum(brief.resent for brief in briefs))
@@ -402,10 +399,11 @@ def histories() -> list[tuple[str, str]]:
 
 def main() -> int:
     name, transport, seed = sys.argv[1:4]
-    result = brief(name, transport, int(seed))
-    print(result.complaint or "all promises held")
-    print(TABLE_HEAD, row(name, transport, [result]), sep="\n")
-    return 1 if result.complaint else 0
+    result = play(name, transport, int(seed))
+    print(result.complaint() or "all promises held")
+    print(TABLE_HEAD, row(name, transport, [result.brief()]), sep="\n")
+    print(result.verdict.counts(), result.statistics)
+    return 1 if result.complaints else 0
 
 
 if __name__ == "__main__":
