@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from host_sim.chaos.command import chaos
 from host_sim.world import ROOT
-from tests.e2e import fault_menu
+from tests.e2e import fault_menu, fault_table
 from tests.sim.flash_damage import bits, flip, write
 from tests.sim.flash_history import (
     ESP32,
@@ -80,23 +80,19 @@ def seeds(count: int, days: float) -> bool:
     return True
 
 
-def _played(name: str, transport: str, seed: int) -> fault_menu.Brief:
-    return fault_menu.play(name, transport, seed).brief()
-
-
 def menu(count: int) -> int:
     """Every fault of the menu over each transport, from so many seeds; how many histories failed."""
     failed = 0
-    print(fault_menu.TABLE_HEAD, flush=True)
+    print(fault_table.HEAD, flush=True)
     # A new process every so often: a board that lost its power stays in memory for good (kernel.Fibre).
     with multiprocessing.Pool(maxtasksperchild=_CHUNKS_A_PROCESS) as pool:
         for name, transport in fault_menu.histories():
-            briefs = list(pool.imap(partial(_played, name, transport), range(count), _CHUNK))
-            print(fault_menu.row(name, transport, briefs), flush=True)
-            for brief in briefs:
-                if brief.complaint:
+            played = list(pool.imap(partial(fault_table.play, name, transport), range(count), _CHUNK))
+            print(fault_table.row(name, transport, played), flush=True)
+            for one in played:
+                if one.complaint:
                     failed += 1
-                    print("  " + brief.complaint, flush=True)
+                    print("  " + one.complaint, flush=True)
     return failed
 
 

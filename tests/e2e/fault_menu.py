@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from host_sim.journal import Verdict
 from tests.e2e.fault_stage import FLASH_BOARD, PERIOD_S, SOURCE, Stage
@@ -240,15 +240,6 @@ MENU: dict[str, Entry] = {
 }
 
 
-class Brief(NamedTuple):
-    """What a table says of a history: small enough to come from another process."""
-
-    faults: int
-    resent: int
-    recovery_s: float
-    complaint: str | None
-
-
 @dataclass
 class Result:
     """What came of a history; `complaints` say which promise did not hold. `recovery_s` of board time."""
@@ -265,9 +256,6 @@ class Result:
     watch: Watch
     statistics: dict[str, Any]
     complaints: list[str] = field(default_factory=list)
-
-    def brief(self) -> Brief:
-        return Brief(self.faults, self.resent, self.recovery_s, self.complaint())
 
     def complaint(self) -> str | None:
         if not self.complaints:
@@ -381,17 +369,6 @@ def _disagreements(result: Result, stage: Stage, entry: Entry) -> Iterator[str]:
         yield f"{told['retries']} retries, {told['failures']} failures, {told['reconnects']} reconnects"
 
 
-TABLE_HEAD = """| fault | transport | runs | faults injected | frames sent again | worst recovery, s |
-|---|---|--:|--:|--:|--:|"""
-
-
-def row(name: str, transport: str, briefs: list[Brief]) -> str:
-    """A line of the table, for one fault over one transport."""
-    sums = (sum(brief.faults for brief in briefs), sum(brief.resent for brief in briefs))
-    worst_s = max(brief.recovery_s for brief in briefs)
-    return f"| {name} | {transport} | {len(briefs)} | {sums[0]} | {sums[1]} | {worst_s:.1f} |"
-
-
 def histories() -> list[tuple[str, str]]:
     """Every fault over every transport that meets it."""
     return [(name, transport) for name, entry in MENU.items() for transport in entry.over]
@@ -401,7 +378,7 @@ def main() -> int:
     name, transport, seed = sys.argv[1:4]
     result = play(name, transport, int(seed))
     print(result.complaint() or "all promises held")
-    print(TABLE_HEAD, row(name, transport, [result.brief()]), sep="\n")
+    print(f"{result.faults} faults, {result.resent} frames sent again, recovery in {result.recovery_s:.1f} s")
     print(result.verdict.counts(), result.statistics)
     return 1 if result.complaints else 0
 

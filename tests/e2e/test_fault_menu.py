@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from host_sim.world import ROOT
-from tests.e2e.fault_menu import MENU, SLICE_MAX_US, TABLE_HEAD, histories, play, row
+from tests.e2e import fault_table
+from tests.e2e.fault_menu import MENU, SLICE_MAX_US, histories, play
 from tests.e2e.observed import DNS, ERASE, FILES, TLS
 
 SEEDS = (10, 11, 12)  # rings in files over TLS, RAM, flash
@@ -15,7 +16,7 @@ _HISTORIES = histories()
 @pytest.fixture(scope="module")
 def table():
     """Rows of what was played; pytest -s shows them."""
-    rows = [TABLE_HEAD]
+    rows = [fault_table.HEAD]
     yield rows
     print("\n" + "\n".join(rows))
 
@@ -24,7 +25,7 @@ def table():
 def test_nothing_lost_nothing_twice_and_delivered_in_time(name, transport, table):
     seed = SEEDS[(_HISTORIES.index((name, transport)) // 2) % len(SEEDS)]
     result = play(name, transport, seed)
-    table.append(row([result]))
+    table.append(fault_table.row(name, transport, [fault_table.Played.of(result)]))
     assert result.complaint() is None
     assert result.faults
 
