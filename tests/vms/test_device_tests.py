@@ -47,4 +47,6 @@ def test_file(vm: str, file: str) -> None:
     lines = result.stdout.splitlines()
     assert result.ok and not any(line.startswith("FAIL") for line in lines), result.stdout
     assert f"{len(names)} tests" in lines, result.stdout
-    assert [line[5:] for line in lines if line.startswith("PASS ")] == list(names)
+    # An older release of somebody's own may lack what some tests are about; the one that everybody gets may not.
+    done = ("PASS ",) if vm == "webassembly" else ("PASS ", "SKIP ")
+    assert [line.split()[1] for line in lines if line.startswith(done)] == list(names)
