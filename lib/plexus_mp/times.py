@@ -36,7 +36,8 @@ def fly(ring, boot):
     for told in (ring.times, ring.rtc):
         for earlier in [known for known in told if known < boot]:
             del told[earlier]
-    if ring.times[boot][0][3]:  # what a boot knew itself stands in its last sector
+    # What an earlier boot knew itself stands in its last sector; of this one there may not have been room for all.
+    if ring.times[boot][0][3] or boot == ring.boot and len(ring.times[boot]) > 1:
         ring.untold = True
     ring._flying = boot
 
@@ -91,8 +92,13 @@ def _put_times(ring):
     """Headers and table as a sector begins with them."""
     boots = (ring.boot,) if ring._flying == ring.boot else (ring._flying, ring.boot)
     table = b""
+    room = _SEGMENTS_MAX
     for boot in boots:
-        for low, unix, ppb, flag in ring.times.get(boot, ()):
+        # All that readings are sent by; of this boot, which has sent none then, the newest that there is room for.
+        segments = ring.times.get(boot, ())
+        segments = segments[max(0, len(segments) - room) :]
+        room -= len(segments)
+        for low, unix, ppb, flag in segments:
             table += pack(
                 _SEGMENT, flag, boot, low & 0xFFFFFFFF, low >> 32, unix & 0xFFFFFFFF, unix >> 32, ppb
             )

@@ -1,5 +1,8 @@
 """What was sent goes out again with the same bytes, whatever was learned of the time since."""
 
+from plexus_mp import times
+from plexus_mp.log import TIMES_MAX
+
 from . import fakes, gen
 
 
@@ -78,6 +81,36 @@ def test_a_lost_acknowledgement_and_a_power_cut():
     for align, commit_ms in ((1, 0), (16, 0)):
         gen.for_seeds(6, _lost_acknowledgement, align, commit_ms, True, False)
         gen.for_seeds(6, _lost_acknowledgement, align, commit_ms, True, True)
+
+
+def _segments(start_ms, count):
+    return [(start_ms + i * 60_000, fakes.UNIX_MS + start_ms + i * 60_001, 1000 + i, 0) for i in range(count)]
+
+
+def test_two_boots_with_many_segments_leave_room_for_a_page():
+    """What an earlier boot's readings are sent by is told whole; of this boot what fits, until it sends itself."""
+    for count in (1, 2, 3):
+        with fakes.Ticks() as ticks:
+            blocks = fakes.NorBlocks(8 * 1024, 1024)
+            device = _device(ticks, blocks, 1, 0)
+            device.send("m", 1)
+            device.recorder.upkeep(True)
+            device = _device(ticks, blocks, 1, 0)
+            device.send("m", 2)
+            ring = device.ring
+            ring.times[1], ring.times[2][:] = _segments(0, 3), _segments(500, count)
+            times.fly(ring, 1)
+            device.recorder.tell()
+            ring.untold = True
+            device.recorder.tell()
+            assert len(ring._opening) <= ring.first + ring._up(TIMES_MAX)
+            again = _device(ticks, blocks, 1, 0).ring
+            assert again.times[1] == _segments(0, 3) and again.times[2] == _segments(500, count)[-1:]
+            times.fly(ring, 2)
+            device.recorder.tell()
+            again = _device(ticks, blocks, 1, 0).ring
+            assert again.times[2] == _segments(500, count)
+            assert not blocks.spoiled
 
 
 def test_a_boot_begins_with_the_drift_that_the_one_before_found():
