@@ -121,14 +121,14 @@ _LOOP = """
 gc.collect()
 before = gc.mem_alloc()
 times = []
-for _ in range(10):
+for _ in range(5):
     start = ticks_us()
-    for i in range(1000):
+    for i in range(10000):
         point = {"class": "metric", "metric": "temperature", "value": VALUES[i & 63], "timestamp": 1800000000000}
         text = json.dumps(point)
         stream.write(text.encode())
-    times.append(ticks_diff(ticks_us(), start) / 1000)
-print("loop", min(times), len(text), (gc.mem_alloc() - before) / 10000 * 12)
+    times.append(ticks_diff(ticks_us(), start) / 10000)
+print("loop", min(times), len(text), (gc.mem_alloc() - before) / 50000 * 12)
 """
 
 
