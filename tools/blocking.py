@@ -34,7 +34,7 @@ that was seen, in ms of the simulated board's time: a call into its hardware cos
 
 | what cannot be cut | in | ms |
 |---|---|--:|
-| erasing one sector of flash | `send()` when none was erased ahead, `tick()` when it erases ahead | {erase:.0f} |
+| erasing one sector of flash, a second one where it fails | `send()` when none was erased ahead, `tick()` when it erases ahead | {erase:.0f} |
 | writing one file of a ring in files | `send()` and `tick()` | {files:.0f} |
 | resolving the gateway's name | `tick()` when it opens a connection | as long as `getaddrinfo` takes |
 | the key exchange of TLS | `tick()` when it opens a connection | {tls:.0f} |

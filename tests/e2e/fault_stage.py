@@ -113,6 +113,11 @@ class Stage:
         values = [row.value for row in self.world.store.rows() if row.cls == "metric"]
         return len(values) - len(set(values))
 
+    def at_work(self) -> bool:
+        """Whether the library is in the midst of a change: what it says of itself then, adds up only after it."""
+        client = self.watch.client
+        return client is not None and bool(client._recorder.guard._call)
+
     def statistics(self) -> dict[str, Any]:
         """What the device says of itself."""
         client = self.watch.client

@@ -31,8 +31,7 @@ class Point(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A stored point with its value and tags parsed; times in Unix milliseconds."""
 
     source_id: str

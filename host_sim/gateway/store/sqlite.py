@@ -43,6 +43,7 @@ _ADD_REPEATED = (
     "INSERT INTO totals VALUES('repeated', ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count"
 )
 _ROW = "source_id, cls, metric, value, tags, timestamp_ms, received_ms"
+_NO_TAGS = "{}"
 _JOIN = "points JOIN series ON series.id = points.series_id"
 _LATEST = f"""
 SELECT metric, value FROM (
@@ -187,7 +188,8 @@ class SqliteStore:
 
 def _row(raw: Sequence[Any]) -> Row:
     source_id, cls, metric, value, tags, timestamp_ms, received_ms = raw
-    return Row(source_id, cls, metric, orjson.loads(value), orjson.loads(tags), timestamp_ms, received_ms)
+    tags = {} if tags == _NO_TAGS else orjson.loads(tags)
+    return Row(source_id, cls, metric, orjson.loads(value), tags, timestamp_ms, received_ms)
 
 
 def _where(selection: Selection) -> tuple[str, tuple[Any, ...]]:
