@@ -34,11 +34,13 @@ that was seen, in ms of the simulated board's time: a call into its hardware cos
 
 | what cannot be cut | in | ms |
 |---|---|--:|
-| erasing one sector of flash, a second one where it fails | `send()` when none was erased ahead, `tick()` when it erases ahead | {erase:.0f} |
+| erasing one sector of flash | `send()` when none was erased ahead, `tick()` when it erases ahead | {erase:.0f} |
 | writing one file of a ring in files | `send()` and `tick()` | {files:.0f} |
 | resolving the gateway's name | `tick()` when it opens a connection | as long as `getaddrinfo` takes |
 | the key exchange of TLS | `tick()` when it opens a connection | {tls:.0f} |
 | dating boots that met no gateway: a sector each time | `tick()` before it sends their readings | {dating:.0f} |
+
+Where writing to the flash fails, a call may erase two sectors.
 
 The timer calls `tick()` up to eight times in a row as long as there is something to do, and interrupts `send()` and
 what else the program does; its ticks are counted as ticks. A program that cannot spare that time sets `tick_ms` to 0

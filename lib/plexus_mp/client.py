@@ -126,8 +126,8 @@ class Plexus:
         `timestamp`: Unix seconds or milliseconds, default now. `tags`: up to 16, str to str.
         False only when a timer callback sends inside another send() for the ninth time.
         Raises `TypeError`, `ValueError` or `PlexusError`, naming field and limit, for what cannot be carried.
-        Blocks for the commit into the ring, at the longest one sector erase, two where flash fails; allocates nothing for numbers
-        without tags of a metric that was sent before.
+        Blocks for the commit into the ring, at the longest one sector erase, two where flash fails; allocates nothing
+        for numbers without tags of a metric that was sent before.
         """
         if self._closed:
             raise PlexusError("closed")
