@@ -164,7 +164,7 @@ class Recorder:
 
         untold = ring.untold
         ring.untold = True  # interrupted, it is told before the next reading is dated
-        if hear(clock, *answer):
+        if hear(clock, ring.times, *answer):
             if self._rtc_ms:
                 from .times import meet
 

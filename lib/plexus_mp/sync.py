@@ -17,14 +17,15 @@ _BASE_MS = const(6 * 3600 * 1000)
 _FOLLOW_AFTER = const(3)
 _FOLLOW_MS = const(300_000)
 _JUMP_MS = const(10_000)  # a greater change is not led to gently
-# Segments of a boot. With one of this boot, which has sent nothing then, they fill a table on flash.
-_KEEP = const(3)
+# Segments of two boots for which a table on flash has room (times.py); one keeps three at most.
+_TABLE = const(4)
 
 
-def hear(clock, earliest_ms, latest_ms, asked, heard, sent_ms, source):
+def hear(clock, times, earliest_ms, latest_ms, asked, heard, sent_ms, source):
     """A gateway said that it is `earliest_ms` to `latest_ms`, asked and heard at these ticks.
 
-    `sent_ms`: the uptime up to which readings were sent with the mapping so far, -1 when there are none.
+    `times`: the segments of this boot and of those that stand beside it on flash. `sent_ms`: the uptime up to which
+    readings were sent with the mapping so far, -1 when there are none.
     True when the mapping changed: `segments` must be on flash before a reading is dated by it.
     """
     if not 0 <= earliest_ms - clock._floor_ms < _LIFE_MS:
@@ -40,7 +41,8 @@ def hear(clock, earliest_ms, latest_ms, asked, heard, sent_ms, source):
         return False
     clock.syncs += 1
     clock.source = source
-    return _map(clock, now, sent_ms)
+    beside = [len(segments) for segments in times.values() if segments is not clock.segments]
+    return _map(clock, now, sent_ms, _TABLE - max(beside + [1]))
 
 
 def _begin(clock, now, lo, hi):
@@ -85,7 +87,7 @@ def _learn_rate(clock, since):
         clock._rate_hi += _DRIFT_SLACK_PPB
 
 
-def _map(clock, now, sent_ms):
+def _map(clock, now, sent_ms, room):
     """Lead the mapping to the middle of what is known; True when that changes it.
 
     No reading is dated worse by that than was promised when it was taken: what lies before the last answer stays
@@ -101,21 +103,24 @@ def _map(clock, now, sent_ms):
         clock.segments[:] = [(0, target - now - now * rate // 1_000_000_000, rate, 0)]
         changed = True
     else:
-        changed = _change(clock, now, max(sent_ms + 1, clock._last), target, rate)
+        changed = _change(clock, now, max(sent_ms + 1, clock._last), target, rate, room)
     off_ms = abs(unix_ms(clock.segments, now) - target)
     clock._promise = off_ms + half if not since_first else min(clock._promise, off_ms + half)
     clock._last = now
     return changed
 
 
-def _change(clock, now, start, target, rate):
-    """Have the segments from `start` on arrive at `target`; False when that is not worth it, or not possible."""
+def _change(clock, now, start, target, rate, room):
+    """Have the segments from `start` on arrive at `target`; False when that is not worth it, or not possible.
+
+    There are `room` at most: those of an earlier boot, whose readings go first, stand on flash beside them.
+    """
     before = unix_ms(clock.segments, now)
     worth = (clock._hi - clock._lo) // 8 + 2
     kept = [segment for segment in clock.segments if segment[0] < start]
     while len(kept) > 1 and kept[1][0] <= clock.stored_ms + 1:
         kept.pop(0)
-    if -worth < target - before < worth or len(kept) + 2 > _KEEP or start > now:
+    if -worth < target - before < worth or len(kept) + 2 > room or start > now:
         return False
     kept += _lead(clock, now, start, target, rate)
     clock.segments[:] = kept  # in one step: an interrupt finds the old ones or the new ones

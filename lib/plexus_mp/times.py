@@ -36,8 +36,9 @@ def fly(ring, boot):
     for told in (ring.times, ring.rtc):
         for earlier in [known for known in told if known < boot]:
             del told[earlier]
-    # What an earlier boot knew itself stands in its last sector; of this one there may not have been room for all.
-    if ring.times[boot][0][3] or boot == ring.boot and len(ring.times[boot]) > 1:
+    # Of an earlier boot more than one table may lie in its sectors: the one that its readings are sent by comes last.
+    # Of this one there may not have been room for all.
+    if boot != ring.boot or len(ring.times[boot]) > 1:
         ring.untold = True
     ring._flying = boot
 

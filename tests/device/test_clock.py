@@ -13,7 +13,7 @@ _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep
 
 def _hear(clock, at_ms, ticks, sent_ms=-1, spread=0):
     now = ticks.ms()
-    return hear(clock, at_ms, at_ms + spread, now, now, sent_ms, "test")
+    return hear(clock, {}, at_ms, at_ms + spread, now, now, sent_ms, "test")
 
 
 def _uptime_ms(clock):
@@ -198,7 +198,7 @@ def test_no_later_answer_dates_a_reading_worse_than_was_promised():
                 at = ticks.total + g.below(round_trip_ms + 1)
                 at_ms = fakes.UNIX_MS + at + at * ppm // 1_000_000
                 ticks.advance(round_trip_ms)
-                hear(clock, at_ms, at_ms + 1, asked, ticks.ms(), sent_ms, "test")
+                hear(clock, {}, at_ms, at_ms + 1, asked, ticks.ms(), sent_ms, "test")
                 for taken, error_ms in promised:
                     true_ms = fakes.UNIX_MS + taken + taken * ppm // 1_000_000
                     if taken > sent_ms:

@@ -50,7 +50,8 @@ def _lost_acknowledgement(g, align, commit_ms, power_cut, recycled):
             _record(device, g, 5)
             device.outbox.hand_over()
             device.outbox.take_back()
-            _hear(device, g.below(200) - 100, g.between(2, 300))
+            if g.chance(2):
+                _hear(device, g.below(200) - 100, g.between(2, 300))
             if recycled:
                 device.ring.turn()
             if power_cut:
