@@ -30,7 +30,7 @@ class Director:
         self._start_us = world.kernel.now_us()
         self.injected: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
-        self.last_us = self._start_us  # when the last fault came
+        self.last_us = self._start_us  # when the last fault came, or ends
         self._by_post: dict[int, list[Event]] = {}
         for event in scenario.events:
             self._check(event)
@@ -83,8 +83,10 @@ class Director:
             return
         self.injected[event.fault] += 1
         self.kinds[event.kind()] += 1
-        self.last_us = self._world.kernel.now_us()
+        now_us = self._world.kernel.now_us()
+        self.last_us = max(self.last_us, now_us)
         undo = FAULTS[event.fault].start(self._world, self._placement, event.settings)
         for_s = event.settings.get("for")
         if undo is not None and for_s is not None:
+            self.last_us = max(self.last_us, now_us + int(for_s * 1e6))
             self._world.later(int(for_s * 1e6), undo)
