@@ -125,7 +125,8 @@ class Http:
             self._state = _SEND
             self._since = ticks_ms()
         if self._state == _SEND:
-            self.asked = ticks_ms()  # before the last byte goes: the answer is made later than that
+            if self._part is self._head:
+                self.asked = ticks_ms()  # before the first byte goes: a refusal may not wait for the last
             if self._write():
                 self._state = _STATUS
                 self._since = ticks_ms()

@@ -190,6 +190,19 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next():
         assert _post(http) == 200 and len(network.wires) == 2
 
 
+def test_the_time_of_asking_is_that_of_the_first_byte():
+    """A gateway may refuse a request whose body is still on its way, with the Date of then."""
+    with fakes.Ticks() as ticks, fakes.Network(lambda wire, _: wire.answer(_LENGTH)) as network:
+        network.write_bytes = 40
+        http = _http()
+        http.post(memoryview(b"x" * 100))
+        ticks.advance(500)
+        asked = ticks.now  # the connection is open: the first byte goes with the next poll
+        while not http.poll():
+            ticks.advance(50)
+        assert http.asked == asked < ticks.now
+
+
 def test_timeouts():
     for pieces in ((), (b"HTTP/1.1 200 OK\r\n",), (_LENGTH[:-1],), (b"HTTP/1.1 100 C\r\n\r\n",)):
         near_wrap = (1 << 30) - 500
