@@ -373,10 +373,7 @@ class World:
 
     def _stored(self, source_id: str) -> Iterable[Row]:
         if self.store is not None:
-            return (
-                Row(row.cls, row.metric, row.value, row.tags, row.timestamp_ms)
-                for row in self.store.rows(source_id)
-            )
+            return (Row(*row[1:6]) for row in self.store.rows(source_id))  # class to timestamp
         assert self._target is not None
         start_ms = self.kernel.epoch_ms - _WINDOW_MS
         end_ms = self.kernel.unix_ms() + _WINDOW_MS

@@ -19,8 +19,7 @@ from typing import Final
 from host_sim.board.i2c import ENODEV
 from host_sim.board.traces import Trace
 
-CHIP_ID_BME280: Final = 0x60  # §5.4.1
-CHIP_ID_BMP280: Final = 0x58  # BST-BMP280-DS001 §4.3.1
+CHIP_ID_BME280, CHIP_ID_BMP280 = 0x60, 0x58  # §5.4.1; BST-BMP280-DS001 §4.3.1
 
 REG_CALIBRATION_LOW: Final = 0x88  # dig_T1 to dig_P9, one unused byte, dig_H1 (§4.2.2, table 16)
 REG_ID: Final = 0xD0

@@ -333,12 +333,9 @@ class Board:
                 self._count_watched(operation)
             if self.exhausted is not None:
                 self._meet_exhaustion(operation)
-            lag_us = self._lag_us + cost_us
-            if lag_us >= _TURN_US:
-                self._lag_us = lag_us
+            self._lag_us += cost_us
+            if self._lag_us >= _TURN_US:
                 self._catch_up()
-            elif cost_us:
-                self._lag_us = lag_us
             elif gives_turns and clock.now_us - self._turn_us >= _TURN_US:
                 self._give_turn()
             try:

@@ -10,8 +10,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from _board import call
 
-_READER = 1
-_WRITER = 2
+_READER, _WRITER = 1, 2
 
 cur_task = None
 # A task that nobody refers to any more still stands where it waits. Python would collect it and run its

@@ -28,8 +28,7 @@ def _pairs(table: tuple[int, ...]) -> array[int]:
     )
 
 
-def _crc24(module: types.ModuleType) -> Callable[..., int]:
-    table = tuple(module._TABLE)
+def _crc24(table: tuple[int, ...]) -> Callable[..., int]:
     pairs = _pairs(table)
 
     @lru_cache(_REMEMBERED)
@@ -42,7 +41,7 @@ def _crc24(module: types.ModuleType) -> Callable[..., int]:
     return lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
 
 
-def _mask(module: types.ModuleType) -> Callable[..., None]:
+def _mask(table: tuple[int, ...]) -> Callable[..., None]:
     def mask(buf: Any, at: int, n: int) -> None:
         key = bytes(buf[at - 4 : at]) * (n // 4 + 1)
         masked = int.from_bytes(buf[at : at + n], "big") ^ int.from_bytes(key[:n], "big")
@@ -68,7 +67,7 @@ _SHORTCUTS: dict[str, tuple[str, Callable[..., Any], Callable[..., bool]]] = {
     "plexus_mp.crc": ("crc24", _crc24, _crcs_agree),
     "plexus_mp.ws": ("mask", _mask, _masks_agree),
 }
-_agreed: dict[types.CodeType, Callable[..., Any] | None] = {}
+_agreed: dict[tuple[types.CodeType, tuple[int, ...]], Callable[..., Any] | None] = {}
 
 
 def take(name: str, module: types.ModuleType) -> None:
@@ -79,8 +78,19 @@ def take(name: str, module: types.ModuleType) -> None:
     own = getattr(module, function, None)
     if not isinstance(own, types.FunctionType):
         return
-    if own.__code__ not in _agreed:
-        shortcut = make(module)
-        _agreed[own.__code__] = shortcut if agree(shortcut, own) else None
-    if _agreed[own.__code__] is not None:
-        setattr(module, function, _agreed[own.__code__])
+    table = tuple(getattr(module, "_TABLE", ()))
+    key = own.__code__, table
+    if key not in _agreed:
+        _agreed[key] = _agreed_on(make, agree, own, table)
+    if _agreed[key] is not None:
+        setattr(module, function, _agreed[key])
+
+
+def _agreed_on(
+    make: Callable[..., Any], agree: Callable[..., bool], own: types.FunctionType, table: tuple[int, ...]
+) -> Callable[..., Any] | None:
+    try:
+        shortcut: Callable[..., Any] = make(table)
+        return shortcut if agree(shortcut, own) else None
+    except Exception:  # one that takes other arguments, or has another table, is another function: it stays
+        return None

@@ -106,7 +106,7 @@ class Link:
         return self.status == ONLINE and not self._size and not self._outbox.unsettled
 
     def step(self):
-        """One slice of work; True when something was done, so that calling again at once may help."""
+        """One slice of work; True when calling again at once may help."""
         session = self.session
         try:
             try:

@@ -94,7 +94,7 @@ class Session:
         self._outbox.take_back()
 
     def step(self):
-        """One slice; True when something was done. Raises `OSError` when the conversation is over."""
+        """One slice; True when calling again at once may help. Raises `OSError` when the conversation is over."""
         ws = self.ws
         message = ws.poll()
         if not ws.connected:

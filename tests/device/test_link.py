@@ -119,7 +119,7 @@ _TABLE = (
 )
 
 
-def _oneanswer(status, body, effect, state, pause):
+def _one_answer(status, body, effect, state, pause):
     with on_bench() as b:
         said = [answer(status, body)]
         b.say = lambda frame: said.pop() if said else None
@@ -144,10 +144,10 @@ def _oneanswer(status, body, effect, state, pause):
 
 def test_answers():
     for row in _TABLE:
-        _oneanswer(*row)
+        _one_answer(*row)
 
 
-def test_what_is_noanswer():
+def test_what_is_no_answer():
     for garbage in (b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"):
         with on_bench() as b:
             b.say = lambda frame: garbage

@@ -52,3 +52,15 @@ def test_a_library_that_computes_something_else_keeps_its_own() -> None:
     assert _module("plexus_mp.crc", crc24=crc24, _TABLE=crc._TABLE).crc24 is crc24
     assert _module("plexus_mp.ws", mask=mask).mask is mask
     assert _module("plexus_mp.link", mask=mask).mask is mask
+
+
+def test_nor_does_one_with_other_arguments_or_another_table_lose_them() -> None:
+    def mask(buf: memoryview) -> None:
+        """As a library that masks a whole buffer."""
+
+    assert _module("plexus_mp.ws", mask=mask).mask is mask
+    assert _module("plexus_mp.crc", crc24=crc.crc24).crc24 is crc.crc24
+    reflected = tuple(reversed(crc._TABLE))
+    own = types.FunctionType(crc.crc24.__code__, {"_TABLE": reflected})
+    changed = _module("plexus_mp.crc", crc24=own, _TABLE=reflected)
+    assert changed.crc24(1, b"abc", 0, 3) == own(1, b"abc", 0, 3) != crc.crc24(1, b"abc", 0, 3)

@@ -16,6 +16,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TREES = {"/lib": _ROOT / "lib", "/tests/device": _ROOT / "tests" / "device"}
 _COUNT = 20  # failures of each of 13 kinds for either client, at a time
 _ROUNDS = 4
+_RUNS = 5
 
 _FAIL = f"with fakes.Ticks() as ticks:\n    failing.run({_COUNT}, ticks)"
 _START = WITHOUT_SOCKETS + "import gc\nfrom device import fakes, fuzz\nfailing = fuzz.Failing()\n" + _FAIL
@@ -111,13 +112,18 @@ def _bare(snippets: list[str]) -> list[list[str]]:
 
 
 def test_failed_connections_leave_nothing() -> None:
-    """More than two thousand failures: no stream is open, and the live heap is what it was."""
-    lines = _bare([_START, _FAIL, _READ, *[_FAIL] * _ROUNDS, _READ])
-    (_, before, _, _), (_, after, still_open, failures) = lines
-    assert still_open == "0" and int(failures) == (_ROUNDS + 2) * _COUNT * 26
-    # A failure that left one object would leave 33 KB. The collector may take numbers for pointers, also into modules
-    # that were loaded meanwhile and given back: that varies, and does not grow with the failures.
-    assert int(after) - int(before) <= 1024, lines
+    """More than two thousand failures: no stream is open, and the live heap is what it was.
+
+    The collector takes numbers for pointers, now and then into a module that was loaded meanwhile and given back: that
+    differs from run to run, and a leak does not. A failure that left one object would leave 33 KB, each time.
+    """
+    for _ in range(_RUNS):
+        lines = _bare([_START, _FAIL, _READ, *[_FAIL] * _ROUNDS, _READ])
+        (_, before, _, _), (_, after, still_open, failures) = lines
+        assert still_open == "0" and int(failures) == (_ROUNDS + 2) * _COUNT * 26
+        if int(after) - int(before) <= 128:
+            return
+    raise AssertionError(f"each of {_RUNS} runs left more: {lines}")
 
 
 def test_failed_connections_leave_nothing_on_cpython() -> None:
