@@ -196,7 +196,7 @@ def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
     within = given[2] if len(given) > 2 else {}
     try:
         return [
-            _reading(true_ms, metric, value, timestamp, {**within, **(tags or {})}, cls)
+            _reading(true_ms, metric, value, timestamp, {**within, **(tags or {})} if within else tags, cls)
             for metric, value, timestamp, tags, cls in bound
         ]
     except (TypeError, ValueError, OverflowError):  # a timestamp that is none
@@ -328,6 +328,8 @@ def _match_both(
     readings: list[Reading], rows: list[Row], guessed: list[Row], tolerance_ms: int
 ) -> tuple[list[Reading], list[Row], list[Row], int]:
     """`_match`, then what is missing with rows of which the device guessed the time."""
+    if not readings:  # most keys have rows of one kind only
+        return readings, rows, guessed, 0
     missing, spurious, error_ms = _match(readings, rows, tolerance_ms)
     missing, unmatched = _match_guessed(missing, guessed)
     return missing, spurious, unmatched, error_ms
@@ -355,8 +357,10 @@ def _match(
     Both in the order of time; each row takes the earliest reading that is near enough, which matches as
     many as can be matched.
     """
-    readings = sorted(readings, key=Reading.expected_ms)
-    rows = sorted(rows, key=lambda row: row.timestamp_ms)
+    if len(readings) > 1:
+        readings = sorted(readings, key=Reading.expected_ms)
+    if len(rows) > 1:
+        rows = sorted(rows, key=lambda row: row.timestamp_ms)
     missing, spurious = [], []
     i = error_ms = 0
     for row in rows:
@@ -373,6 +377,8 @@ def _match(
 
 def _match_guessed(readings: list[Reading], rows: list[Row]) -> tuple[list[Reading], list[Row]]:
     """As `_match`, by order alone: the oldest readings are those that were taken before the time was known."""
+    if not readings or not rows:
+        return readings, rows
     readings = sorted(readings, key=Reading.expected_ms)
     return readings[len(rows) :], sorted(rows, key=lambda row: row.timestamp_ms)[len(readings) :]
 

@@ -25,6 +25,7 @@ from plexus_mp import (
     dates,
     fileblocks,
     link,
+    outbox,
     recorder,
     settings,
     trouble,
@@ -68,6 +69,8 @@ def port_defaults(ring: str | None = None) -> dict[str, Any]:
             name = node.targets[0].id
             if name == "DEFAULTS" or (name == "FILES" and (ring or found["ring"]) == "files"):
                 found |= ast.literal_eval(node.value)
+    if ring == "ram":
+        found["linger_ms"] = 0
     return found
 
 
@@ -149,7 +152,7 @@ class Trial:
     def running(self) -> Iterator[Trial]:
         """In a `with` block the library's clock, settings and flash are this board's."""
         with ExitStack() as stack:
-            for module in (client, clock, closing, dates, link, recorder, trouble):
+            for module in (client, clock, closing, dates, link, outbox, recorder, trouble):
                 stack.enter_context(patch.object(module, "ticks_ms", lambda: self.ms % _TICKS_PERIOD))
             stack.enter_context(patch.object(client, "start_ticker", lambda *_: self))
             stack.enter_context(patch.object(settings, "Settings", lambda: self.settings))
@@ -231,9 +234,9 @@ class Trial:
         """What the timer does: upkeep and, while the gateway answers, a frame and its acknowledgement."""
         before = self.busy_us, self.erases
         outbox = self.client._outbox
-        self.recorder.upkeep(self.live and not outbox.unsettled and self.recorder.ripe)
+        self.recorder.upkeep(self.live and not outbox.unsettled and not outbox.lingers(self.recorder.pending))
         self._look_at_page()
-        if self.live and outbox.next_frame():
+        if self.live and outbox.ready and outbox.next_frame():
             outbox.release()
         tick = self.busy_us - before[0], self.erases - before[1]
         self.longest_tick = max(self.longest_tick, tick, key=longest_ms)

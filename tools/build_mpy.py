@@ -3,8 +3,9 @@
     python tools/build_mpy.py [--lines]
 
 Bytecode without native code (mpy version 6), so one build serves every MicroPython 1.22 and later. Names that only
-the library uses are not kept (`shorten.py`), nor are line numbers, which cost a board 3 KB of RAM: a traceback then
-says line 1. With `--lines` it tells the lines of the source. The CPython port stays out: no board needs it.
+the library uses are not kept (`shorten.py`), nor are paths and line numbers, which cost a board 4 KB of RAM: a
+traceback then says `File "ring", line 1`. With `--lines` it tells file and line of the source. The CPython port stays
+out: no board needs it.
 """
 
 import json
@@ -64,7 +65,8 @@ def build(target: Path = TARGET, lines: bool = False) -> list[Path]:
     for path, text in shortened().items():
         output = (target / path).with_suffix(".mpy")
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(_compile(text, f"plexus_mp/{path}", lines))
+        # A path would be a name of its own to keep; that of the module is one already.
+        output.write_bytes(_compile(text, f"plexus_mp/{path}" if lines else path.stem, lines))
         built.append(output)
     return built
 

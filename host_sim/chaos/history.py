@@ -70,6 +70,8 @@ def draw(seed: int, seconds: float = DAY_S, board: Path | None = None, plain: bo
     if board is None:
         source = device.source()
         more.append(f'TRANSPORT = "{transport}"')
+        if seed % 2:  # a frame for each sample: more under way when something breaks
+            more.append("LINGER_MS = 0")
     else:
         device, source = Device(board.stem, board.name), board.read_text()
     source = source.rstrip() + "\n" + "\n".join(more) + "\n"

@@ -112,9 +112,11 @@ class _Checker:
     def own_point(self, index: int, raw: dict[str, Any], source_id: str) -> Point:
         cls = self._class(index, raw)
         metric = raw.get("metric")
-        if type(metric) is not str or not metric or self._too_long(metric):
+        if type(metric) is not str or not metric or (len(metric) > self._short and self._too_long(metric)):
             raise Invalid(f"points[{index}].metric invalid")
-        value = self._value(index, cls, raw)
+        number = raw.get("value")
+        plain = cls == "metric" and (type(number) is float or type(number) is int)
+        value = canonical(number) if plain else self._value(index, cls, raw)
         timestamp_ms = (
             self._timestamp_ms(index, raw["timestamp"]) if "timestamp" in raw else self._received_ms
         )
@@ -141,6 +143,8 @@ class _Checker:
 
     def _class(self, index: int, raw: dict[str, Any]) -> str:
         cls = raw.get("class")
+        if cls == "metric":
+            return "metric"
         if type(cls) is not str:
             return "metric" if type(raw.get("value")) in (int, float) else "event"
         if cls != "metric" and cls != "event":

@@ -31,11 +31,11 @@ def _on_due(timers):
         _run_waiting()
 
 
-def on_timer(timer_id, callback):
+def on_timer(timer_id, callback, *arguments):
     if callback is None:
         _callbacks.pop(timer_id, None)
     else:
-        _callbacks[timer_id] = callback
+        _callbacks[timer_id] = (callback, arguments)
 
 
 def _run_waiting():
@@ -43,18 +43,13 @@ def _run_waiting():
     _running = True
     try:
         while _waiting:
-            callback = _callbacks.get(_waiting.pop(0))
-            if callback is not None:
-                _run(callback)
+            found = _callbacks.get(_waiting.pop(0))
+            if found is not None:
+                try:
+                    found[0](*found[1])
+                except Exception as e:  # printed and forgotten, as MicroPython's scheduler does
+                    import sys
+
+                    sys.print_exception(e)
     finally:
         _running = False
-
-
-def _run(callback):
-    """An exception in a callback is printed and forgotten, as MicroPython's scheduler does."""
-    try:
-        callback()
-    except Exception as e:
-        import sys
-
-        sys.print_exception(e)

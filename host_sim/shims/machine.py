@@ -128,7 +128,7 @@ class Timer:
 
     def init(self, mode=PERIODIC, freq=-1, period=-1, callback=None, hard=False, tick_hz=1000):
         period_ms = int(1000 / freq) if freq > 0 else int(period * 1000 // tick_hz)
-        on_timer(self._id, None if callback is None else lambda: callback(self))
+        on_timer(self._id, callback, self)
         _timer_start(self._id, period_ms, mode == Timer.PERIODIC)
 
     def deinit(self):

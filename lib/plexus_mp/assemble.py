@@ -56,7 +56,9 @@ def assemble(version, given, px):
     from .recorder import Recorder
 
     recorder = Recorder(ring, page, json_max, b"" if ring.volatile else source, commit_ms, ports.rtc_ms)
-    outbox = Outbox(recorder, source, frame)
+    # Nobody looks at the page while readings wait for company: that is not longer than a page may wait.
+    linger_ms = found["linger_ms"]
+    outbox = Outbox(recorder, source, frame, min(linger_ms, commit_ms) if commit_ms else linger_ms)
     collect()
     link = make_link(outbox, recorder, found, source, version)
     wait_ms = 0

@@ -35,6 +35,8 @@ class Plexus:
     `plexus_board.py`. `ring` tells where readings wait: "ram", "files", the name of a flash partition, or
     "rp2:START:LENGTH"; in all but the first they outlive a power cut. `commit_ms` 0: what `send()` recorded is
     durable when it returns; else a page is committed when it is full or so old, and a power cut costs at most that.
+    `linger_ms`: a frame that may not be full goes no sooner than so long after the one before. That bounds what the
+    gateway is sent and flash is told of it; 5,000 by default, 0 with a ring in RAM.
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.
@@ -83,6 +85,7 @@ class Plexus:
         endpoint=None,
         session=None,
         stats_s=None,
+        linger_ms=None,
         **peer,
     ):
         self._closed = True  # until all is there
@@ -93,7 +96,7 @@ class Plexus:
             "ring_bytes": ring_bytes, "sector_bytes": sector_bytes, "page_bytes": page_bytes,
             "frame_bytes": frame_bytes, "commit_ms": commit_ms, "tick_ms": tick_ms,
             "program_bytes": program_bytes, "transport": transport, "ca_file": ca_file,
-            "endpoint": endpoint, "session": session, "stats_s": stats_s,
+            "endpoint": endpoint, "session": session, "stats_s": stats_s, "linger_ms": linger_ms,
         }  # fmt: skip
         if peer:
             from .peer import translate
@@ -235,8 +238,10 @@ class Plexus:
                     return False
                 if self._wifi is not None and self._wifi.ticker is None:
                     self._wifi.step()
-                self._recorder.upkeep(self._link.hungry and self._recorder.ripe)
-                return self._link.step()
+                recorder, link = self._recorder, self._link
+                pending = recorder.pending
+                recorder.upkeep(pending > 0 and link.hungry and not self._outbox.lingers(pending))
+                return link.step()
             finally:
                 self._turn.drop(call)
         finally:  # an interrupt may strike in the midst of the other one
@@ -253,10 +258,12 @@ class Plexus:
             self._monitor.look()
         # While the answer that tells the time is awaited the timer is quicker: when it came is then known better.
         period_ms = self._tick_ms
-        if self._link.hasty:
-            period_ms = min(_HASTY_MS, period_ms)
-        elif self._link.idle:
+        if self._link.idle:
             period_ms *= _IDLE_TICKS
+            if self.commands is None and self._monitor is None:  # nobody else waits for what may come
+                period_ms = max(period_ms, self._outbox.linger_left_ms)
+        elif self._link.hasty:
+            period_ms = min(_HASTY_MS, period_ms)
         if period_ms != self._period_ms and not self._closed:
             self._period_ms = period_ms
             pace_ticker(self._ticker, self._on_timer, period_ms)
@@ -289,7 +296,7 @@ class Plexus:
             if self.feed is not None:
                 self.feed()
             if not self.tick():
-                pause_ms = 20 if self._outbox.unsettled else 100
+                pause_ms = 100 if self._link.idle else 20
                 sleep_ms(min(left_ms, _HASTY_MS if self._link.hasty else pause_ms))
 
     def flush_buffer(self, timeout_s=30):

@@ -13,6 +13,7 @@ def flush(px, timeout_s):
     failures = link.failures
     link.retry_now()
     while px.buffer_size():
+        px._outbox.lingering = False
         if px.feed is not None:
             px.feed()
         if not px.tick():

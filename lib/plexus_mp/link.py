@@ -91,9 +91,9 @@ class Link:
     @property
     def idle(self):
         """Nothing is under way: a look once in a while is enough."""
-        session = self.session
+        session, outbox = self.session, self._outbox
         at_work = session is not None and session.open and (session.held or not session.up)
-        return not (at_work or self._http.busy or self._edges or self._outbox.unsettled)
+        return not (at_work or self._http.busy or self._edges or outbox.handed or outbox.ready)
 
     @property
     def synced(self):
@@ -143,7 +143,7 @@ class Link:
         """Whether there is something to say, and a network to say it on."""
         # What only RAM holds is committed once the gateway answers.
         pending = self._recorder.pending and self.status != ONLINE
-        if not (self._size or self._edges or self._outbox.unsettled or pending):
+        if not (self._size or self._edges or self._outbox.ready or pending):
             return False
         return self._http.connected or has_network()
 

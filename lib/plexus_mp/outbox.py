@@ -6,11 +6,12 @@ the gateway refused it.
 """
 
 from .decoder import Decoder
-from .ports import const
+from .ports import const, ticks_diff, ticks_ms
 
 # In front of the JSON: room for the frame header of a WebSocket (RFC 6455 §5.2).
 HEADROOM = const(14)
 _HEAD = b'{"points":['
+_POINT_BYTES = const(64)  # what a reading takes as JSON, about
 _TAIL_MAX = const(48)  # or the source_id; no less than what `Decoder.write` spills
 
 
@@ -18,10 +19,11 @@ class Outbox:
     """Frames out of `recorder`'s ring, in a buffer of `frame_bytes`; `source_json` is this board's source_id.
 
     `frame[HEADROOM:]` holds what `next_frame` made. `rejected` counts points that a gateway refused for good,
-    `delivered` those it stored.
+    `delivered` those it stored. `lingering`: the last frame took all there was, so what came since waits for company,
+    up to `linger_ms`; to be set to False by those who cannot wait.
     """
 
-    def __init__(self, recorder, source_json, frame_bytes):
+    def __init__(self, recorder, source_json, frame_bytes, linger_ms=0):
         self._recorder = recorder
         self._ring = recorder.ring
         self._decoder = Decoder()
@@ -35,6 +37,9 @@ class Outbox:
         self._at = self._head
         self.points = 0  # in the frame
         self.call = False  # it is none: a request of its own, for calls.py, which goes alone
+        self.linger_ms = linger_ms
+        self.lingering = False
+        self._made = 0  # ticks of that frame
         self.rejected = 0
         self.delivered = 0
         self._limit = 0  # points that a frame may hold, 0: as many as fit
@@ -89,9 +94,29 @@ class Outbox:
 
     @property
     def ready(self):
-        """Whether there are points behind the frames handed over."""
-        flown = self._flight[-1][3] - self._start[3] if self._flight else 0
-        return self.unsettled > flown
+        """Whether points behind the frames handed over are to go now."""
+        ring = self._ring
+        behind = ring.left + ring.orphaned  # `unsettled`, but this is looked at in each slice
+        if self._flight:
+            behind -= self._flown
+        return behind > 0 and not self.lingers(behind)
+
+    @property
+    def _flown(self):
+        """Points that are handed over."""
+        return self._flight[-1][3] - self._start[3] if self._flight else 0
+
+    @property
+    def linger_left_ms(self):
+        """For how long what comes now will wait for company."""
+        return max(0, self.linger_ms - ticks_diff(ticks_ms(), self._made)) if self.lingering else 0
+
+    def lingers(self, points):
+        """Whether `points` points wait for company. Those that may fill a frame do not."""
+        # Once it is over it stays so: after half a round of ticks a comparison would turn again.
+        if self.lingering and ticks_diff(ticks_ms(), self._made) >= self.linger_ms:
+            self.lingering = False
+        return self.lingering and points < len(self.frame) // _POINT_BYTES
 
     def next_frame(self):
         """Fill the frame with the oldest points that are not handed over; how many, 0 when there are none.
@@ -107,6 +132,9 @@ class Outbox:
         while not self.points and self._end and not self._flight:  # all of them were left out
             self._settle(self._end)
             self._build()
+        if self.points and self.linger_ms:
+            self._made = ticks_ms()
+            self.lingering = self.points == self.unsettled - self._flown
         return self.points
 
     def empty_frame(self):
@@ -135,6 +163,7 @@ class Outbox:
     def take_back(self):
         """What was handed over and not released goes out again, from the oldest on: `points` are its."""
         self.points = self._flight[0][5] if self._flight else 0
+        self.lingering = False
         self._flight.clear()
         self._end = None
         self._first = self._start[3]
@@ -163,6 +192,7 @@ class Outbox:
         for skipped in self._skipped:
             if self._first <= skipped <= index:
                 index += 1
+        self.lingering = False
         if index not in self._poison:
             self._poison.append(index)
             self.rejected += 1
@@ -172,6 +202,7 @@ class Outbox:
         if self.points < 2:
             return False
         self._limit = self.points // 2
+        self.lingering = False
         return True
 
     def _settle(self, end):

@@ -13,8 +13,8 @@ from .points import Encoder
 from .ports import Guard, const, forget, ticks_diff, ticks_ms
 
 _LATE_MAX = const(8)
-_LIVE_MS = const(5000)
 _LATE_ROUND = const(8192)
+_UPKEEP_MS = const(3600_000)
 
 
 class Recorder:
@@ -47,6 +47,7 @@ class Recorder:
         self._encoder = Encoder(ring.page, PAYLOAD_AT, page_bytes, json_max, source_json, commit_ms > 0)
         self._encoder.boot = ring.boot
         self._since = 0  # ticks of the page's first record
+        self._kept = ticks_ms()  # when the last upkeep was
         self._doubt = False
         self._seq = 0  # the sector that the encoder's last record went to
         self._calls = 0
@@ -191,19 +192,19 @@ class Recorder:
             return None
         return unix_ms(self.clock.segments, self.clock.uptime_ms(ticks_ms()))
 
-    @property
-    def ripe(self):
-        """Whether the page may go because the gateway waits for it: to files each commit costs an erase."""
-        return not self.ring.write_once or ticks_diff(ticks_ms(), self._since) >= _LIVE_MS
-
     def upkeep(self, commit):
         """Between readings: commit a page that is old enough, or at once if `commit`; erase a sector ahead of its time.
 
         Also looks at the ticks before they wrap unseen: at least once in five days.
         """
-        self.apart(self._upkeep, commit, ticks_ms())
+        now = ticks_ms()
+        ring = self.ring
+        due = self._encoder.points or self._doubt or self._late_done != self._late_count
+        if due or ring.head_off >= ring.ahead_off or ticks_diff(now, self._kept) > _UPKEEP_MS:
+            self.apart(self._upkeep, commit, now)
 
     def _upkeep(self, commit, now):
+        self._kept = now
         self.clock.at(now)
         if self._encoder.points and (commit or ticks_diff(now, self._since) >= self._commit_ms):
             self._commit_aged()

@@ -43,6 +43,8 @@ class Ring(Log):
         self._make_buffers(commit_bytes)
         self.torn = False  # something failed half-way: nothing more goes behind it
         self._erased = 0  # the sector whose block is erased already
+        # From here on in a sector the next one is erased ahead of its time; a RAM and a filesystem do without.
+        self.ahead_off = 65536 if self.volatile or self.write_once else self.sector_bytes * 3 // 4
         self.before_seq = self._before_off = 0  # the sector before the newest, and its end; 0: never mind
         self._open_off = 0  # where the newest sector's first commit comes
         self._marked_seq = 0
@@ -69,18 +71,21 @@ class Ring(Log):
 
     def room(self):
         """Bytes of payload that still fit into the newest sector; 0 or less: `turn` to the next."""
+        if self.torn:
+            return 0
         # What is settled of a file is kept in the header behind it: while all of it is, the next commit begins a file.
-        done = self._points[self.head_seq % self.sectors] > 0 and not self._unsettled(self.head_seq)
-        if self.torn or (self.write_once and done):
+        if (
+            self.write_once
+            and self._points[self.head_seq % self.sectors]
+            and not self._unsettled(self.head_seq)
+        ):
             return 0
         return self.sector_bytes - self.head_off - PAYLOAD_AT - CRC_BYTES - self._align + 1
 
     def prepare(self):
         """Erase the next sector ahead of its time, if that is near. Blocks for one erase, 45 to 400 ms on flash."""
         seq = self.head_seq + 1
-        if self._erased == seq or self.volatile or self.write_once:
-            return
-        if self.head_off * 4 < self.sector_bytes * 3:
+        if self._erased == seq or self.head_off < self.ahead_off:
             return
         try:
             self._dev.ioctl(ERASE, seq % self.sectors)

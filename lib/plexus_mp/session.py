@@ -122,7 +122,8 @@ class Session:
         return False
 
     def _converse(self):
-        self._release()
+        if self._outbox.handed:
+            self._release()
         if self.commands is not None:
             if self._oversize != self.ws.oversize:
                 self._oversize = self.ws.oversize
@@ -155,16 +156,19 @@ class Session:
         self._said = ticks_ms()
 
     def _deliver(self):
-        if self._outbox.handed and ticks_diff(ticks_ms(), self._since) > _ACK_MS:
+        outbox = self._outbox
+        handed = outbox.handed
+        now = ticks_ms()
+        if handed and ticks_diff(now, self._since) > _ACK_MS:
             raise OSError(110, "no telemetry_ack")
         if not self.ws.ready:
             return False
-        if not self._link.synced:
-            self._refuse("no time from the gateway")
-        outbox = self._outbox
         if self._told is not self.hello:
-            return not outbox.handed and self._restart()
-        ready = outbox.handed < _WINDOW and outbox.ready and not self._link.waiting and outbox.next_frame()
+            return not handed and self._restart()
+        ready = handed < _WINDOW and outbox.ready and not self._link.waiting
+        if ready and not self._link.synced:
+            self._refuse("no time from the gateway")
+        ready = ready and outbox.next_frame()
         if ready and outbox.call:
             if self._link.call():
                 return True
@@ -172,7 +176,7 @@ class Session:
         if ready:
             if outbox.source != outbox.own_source:
                 self._refuse("readings of another source go by HTTP")
-            if not outbox.handed:
+            if not handed:
                 self._since = ticks_ms()
             self._seq += 1
             n = self._seq
@@ -187,8 +191,8 @@ class Session:
                 self._acked = self._seq
             self._said = ticks_ms()
             return outbox.handed < _WINDOW and outbox.ready
-        beat = ticks_diff(ticks_ms(), self._said) > _HEARTBEAT_MS
-        if (beat or self._unasked >= _ASK_EVERY) and not outbox.handed:
+        beat = ticks_diff(now, self._said) > _HEARTBEAT_MS
+        if (beat or self._unasked >= _ASK_EVERY) and not handed:
             self._unasked = 0
             if self._link.stale:
                 self._link.resyncs += 1

@@ -21,7 +21,7 @@ _PLAIN = (
 )  # fmt: skip
 _NUMBERS = (
     "page_bytes", "frame_bytes", "commit_ms", "ring_bytes", "sector_bytes", "program_bytes", "tick_ms", "timer_id",
-    "stats_s",
+    "stats_s", "linger_ms",
 )  # fmt: skip
 
 
@@ -39,6 +39,8 @@ def gather(given, found):
     where = found["ring"]
     if where == "files":
         settings.defaults = port.FILES
+    elif where == "ram":
+        settings.defaults = {"linger_ms": 0}
     for name in _NUMBERS:
         found[name] = settings.integer(name, given(name))
     found["ram_bytes"] = DEFAULTS["ring_bytes"]

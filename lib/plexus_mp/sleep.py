@@ -71,6 +71,7 @@ def _parts(memory):
 def ready(px):
     """Whether staying awake would not help: nothing waits, or what waits cannot be delivered now."""
     link, outbox = px._link, px._outbox
+    outbox.lingering = False
     if not outbox.waiting:
         return not link.busy or link.hungry
     if link.waiting:

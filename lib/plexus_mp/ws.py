@@ -83,9 +83,10 @@ class Ws(Http):
         """One slice of work: a message, a memoryview that holds until the next poll, or None."""
         try:
             if self._state >= _HEAD:
-                self._flush()
+                if self._part is not None or self._pong:
+                    self._flush()
                 message = self._take()
-                if self._tcp is not None:
+                if self._pong > 0 and self._tcp is not None:
                     self._flush()  # a ping is answered at once: what is ready must not wait for the next look
                 return message
             if self._tcp is not None:

@@ -4,7 +4,7 @@ import json
 import sys
 
 import plexus_mp
-from plexus_mp import clock, http, link, points, ports, recorder, series, ws
+from plexus_mp import clock, http, link, outbox, points, ports, recorder, series, ws
 from plexus_mp.blocks import RamBlocks
 from plexus_mp.mount import mount
 from plexus_mp.outbox import HEADROOM, Outbox
@@ -46,7 +46,7 @@ class Ticks:
         self.total = 0
         self._patches = [
             Patch(module, name, value)
-            for module in (ports, clock, http, link, points, recorder, series, ws)
+            for module in (ports, clock, http, link, outbox, points, recorder, series, ws)
             for name, value in (("ticks_ms", self.ms), ("ticks_add", self.add), ("ticks_diff", self.diff))
             if hasattr(module, name)
         ]
@@ -92,7 +92,7 @@ class Device:
 
     def __init__(
         self, ticks, ring=4096, sector=1024, page=256, frame=1024, blocks=None, align=1, commit_ms=0, synced=True,
-        source=SOURCE, rtc_ms=None,
+        source=SOURCE, rtc_ms=None, linger_ms=0,
     ):  # fmt: skip
         self.ticks = ticks
         self.blocks = blocks or RamBlocks(ring, sector)
@@ -101,7 +101,7 @@ class Device:
             mount(self.ring)
         stored = b"" if self.ring.volatile else source
         self.recorder = Recorder(self.ring, page, Outbox.json_max(source, frame), stored, commit_ms, rtc_ms)
-        self.outbox = Outbox(self.recorder, source, frame)
+        self.outbox = Outbox(self.recorder, source, frame, linger_ms)
         if synced:
             self.sync()
 

@@ -327,3 +327,15 @@ def _random_gateway(g):
 
 def test_random_histories():
     gen.for_seeds(12, _random_gateway)
+
+
+def test_over_http_too_readings_wait_for_company():
+    with on_bench() as b:
+        b.outbox.linger_ms = 5000
+        b.send(1)
+        b.send(2)
+        b.send(2)
+        assert len(b.frames) == 1 and b.outbox.waiting == 4 and b.link.idle
+        b.ticks.advance(5000)
+        b.step()
+        assert [len(fakes.parse_frame(frame)) for frame in b.frames] == [1, 4] and not b.outbox.waiting

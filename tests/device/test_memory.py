@@ -229,6 +229,7 @@ def test_send_inside_the_link():
             upkeep()
 
         device.ring.prepare = interrupted
+        device.ring.ahead_off = 0
         accepted = device.recorder.accepted + device.recorder.pending
         device.recorder.upkeep(True)
         device.recorder.upkeep(False)

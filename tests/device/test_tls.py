@@ -158,6 +158,17 @@ def test_an_unset_clock_is_put_to_the_floor():
         assert port.now == _LATER and port.sets == [_BUILT]
 
 
+def test_a_clock_that_is_too_late_is_put_to_the_floor_too():
+    """A generation ahead every certificate has expired: it was set wrong, and would never be set right."""
+    with _Patched() as port:
+        connector = Connector(b"ca", lambda: None)
+        port.now = (_BUILT[0] + 24, 12, 31, 23, 59, 59)
+        assert connector("host", 1).connected() and port.sets == []
+        port.now = (_BUILT[0] + 25, 1, 1, 0, 0, 0)
+        assert connector("host", 1).connected()
+        assert port.now == _BUILT and port.sets == [_BUILT]
+
+
 def test_the_floor_rises_to_what_is_signed_and_once():
     with _Patched() as port:
         port.shows = certificate(b"300506070809Z")

@@ -26,7 +26,7 @@ FOUND_BY = {
     "settled one commit too far": (100, HALF_S, "dropped"),
     "names told once, not in each sector": (2, HALF_S, "lost"),
     "what a gateway dropped is taken for stored": (27, HALF_S, "lost"),
-    "what was sent is dated anew": (14, HALF_S, "duplicates"),
+    "what was sent is dated anew": (15, HALF_S, "duplicates"),
     "dropped and not counted": (11, HALF_S, "lost"),
 }
 PLAYS = 16  # bounds how long this takes; the command takes 300

@@ -98,6 +98,7 @@ px.on_status(broken)
 for n in range(40):
     px.send("n", n)
     time.sleep(1)
+time.sleep(7)
 print(seen, px.stats["faults"])
 print(px.stats["accepted"], px.stats["stored"], px.stats["waiting"])
 """
@@ -108,7 +109,7 @@ def test_on_status_tells_each_change_and_survives_what_it_raises(vm, tmp_path):
     told, states, counts = outcome.console.splitlines()
     assert told == "plexus: on_status('connected') raised RuntimeError: no connected"
     assert states == "['connected', 'disconnected', 'connected'] 3"
-    assert counts == "40 40 0" or counts == "40 39 1"
+    assert counts == "40 40 0"
     assert outcome.verdict.clean and outcome.verdict.stored == 40
 
 
