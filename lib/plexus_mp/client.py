@@ -36,7 +36,7 @@ class Plexus:
     "rp2:START:LENGTH"; in all but the first they outlive a power cut. `commit_ms` 0: what `send()` recorded is
     durable when it returns; else a page is committed when it is full or so old, and a power cut costs at most that.
     `linger_ms`: a frame that may not be full goes no sooner than so long after the one before. That bounds what the
-    gateway is sent and flash is told of it; 5,000 by default, 0 with a ring in RAM.
+    gateway is sent and flash is told of it; 6,000 by default, 0 with a ring in RAM.
     Sizes are in bytes: `ring_bytes` for readings that wait, in sectors of `sector_bytes` (a partition has its own),
     `page_bytes` for the largest commit, `program_bytes` the flash's unit of programming,
     `frame_bytes` for the largest request body.

@@ -98,7 +98,7 @@ px.on_status(broken)
 for n in range(40):
     px.send("n", n)
     time.sleep(1)
-time.sleep(7)
+time.sleep(8)
 print(seen, px.stats["faults"])
 print(px.stats["accepted"], px.stats["stored"], px.stats["waiting"])
 """

@@ -10,7 +10,7 @@ from tests.e2e.simulation import program, simulate
 BOARD = ROOT / "boards" / "esp32_flash_ring.py"
 PERIODS_S = (2, 60, 600)
 _COUNTS = {2: 20, 60: 4, 600: 2}
-_LINGER_S = 5  # of that board file: so long a reading may wait for the next ones
+_LINGER_S = 6  # of that board file: so long a reading may wait for the next ones
 
 SENDER = """
 import time

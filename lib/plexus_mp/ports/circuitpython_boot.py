@@ -16,7 +16,7 @@ DEFAULTS = {
     "timer_id": -1,
     "runs_file": "",
     "stats_s": 0,
-    "linger_ms": 5000,  # in flash, where each frame costs a mark or an erase
+    "linger_ms": 6000,  # in flash, where each frame costs a mark or an erase
 }
 # A ring in files: few of them and rarely written, since FAT rewrites 4 KB of flash for each 512 bytes, its table too.
 # 32 of 4 KB; each holds one page (4,096 bytes less headers, times, length and CRC).

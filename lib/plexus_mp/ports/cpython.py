@@ -35,7 +35,7 @@ DEFAULTS = {
     "timer_id": -1,
     "runs_file": "",
     "stats_s": 0,
-    "linger_ms": 5000,  # in flash, where each frame costs a mark or an erase
+    "linger_ms": 6000,  # in flash, where each frame costs a mark or an erase
 }
 # Where a ring in files differs: one page fills a file, as long as a commit can be (ring.py: 14 bits of length).
 FILES = {"sector_bytes": 16384, "page_bytes": 16188, "commit_ms": 300000}

@@ -22,7 +22,7 @@ DEFAULTS = {
     "timer_id": -1,
     "runs_file": "/plexus.runs",
     "stats_s": 0,
-    "linger_ms": 5000,  # in flash, where each frame costs a mark or an erase
+    "linger_ms": 6000,  # in flash, where each frame costs a mark or an erase
 }
 # Where a ring in files differs. Each commit costs an erase, so a page waits, and it fills its file (1,024 bytes less
 # headers, times, length and CRC): whatever came behind it would have littlefs copy the file. A page is held in RAM
