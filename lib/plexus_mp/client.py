@@ -23,6 +23,7 @@ VERSION = "0.1.0"
 _HASTY_MS = 10  # also the tick of ESP-IDF's scheduler
 # How much rarer the timer comes while there is nothing to deliver and no answer to wait for.
 _IDLE_TICKS = const(5)
+_DOZE_MS = const(3000)  # a gateway's ping is answered within that
 
 
 class Plexus:
@@ -260,8 +261,10 @@ class Plexus:
         period_ms = self._tick_ms
         if self._link.idle:
             period_ms *= _IDLE_TICKS
-            if self.commands is None and self._monitor is None:  # nobody else waits for what may come
-                period_ms = max(period_ms, self._outbox.linger_left_ms)
+            if (
+                self.commands is None and self._monitor is None and self.video is None
+            ):  # nobody waits for what may come
+                period_ms = max(period_ms, min(self._outbox.linger_left_ms, _DOZE_MS))
         elif self._link.hasty:
             period_ms = min(_HASTY_MS, period_ms)
         if period_ms != self._period_ms and not self._closed:

@@ -14,4 +14,4 @@ async def serve(px):
                 break
         if px.feed is not None:
             px.feed()
-        await load_more().sleep_async(_BUSY_MS if px._link.busy or px._outbox.unsettled else _IDLE_MS)
+        await load_more().sleep_async(_IDLE_MS if px._link.idle else _BUSY_MS)

@@ -32,6 +32,7 @@ _TAIL_S = 40.0  # after all is well again: what would be sent twice has been by 
 _WINDOW = 4  # frames on their way over a WebSocket
 _TLS_EVERY = 5  # seeds
 _PENDING_MAX = 8  # when the run ends: two samples
+_LINGERING_MAX = 20  # those of the six seconds for which readings wait for company, too
 _PAGED_MAX = (
     140  # in a ring of files, whose page waits for a minute when the connection was lost and nothing is due
 )
@@ -317,7 +318,9 @@ async def _recovered(stage: Stage, bound_s: float) -> float:
 
 def _complaints(result: Result, stage: Stage, entry: Entry) -> Iterator[str]:
     verdict, told = result.verdict, result.statistics
-    pending_max = _PAGED_MAX if stage.board_file == _PAGED_BOARD else _PENDING_MAX
+    pending_max = _LINGERING_MAX if stage.lingers else _PENDING_MAX
+    if stage.board_file == _PAGED_BOARD:
+        pending_max = _PAGED_MAX
     if stage.placement.board.error is not None:
         yield repr(stage.placement.board.error)
     console = "".join(stage.console)

@@ -24,7 +24,7 @@ import time
 import rig
 from plexus_mp import Plexus
 
-px = Plexus(source_id="SOURCE", transport="TRANSPORT", gateway_url="URL")
+px = Plexus(source_id="SOURCE", transport="TRANSPORT", gateway_url="URL"MORE)
 n = rig.boot * 100000
 next_ms = time.ticks_ms()
 while True:
@@ -57,6 +57,7 @@ class Stage:
         self._host = host
         self.board_file = board
         self._tls = tls
+        self.lingers = not seed % 2  # else each sample goes in a frame of its own, and more are under way
         self.placement: Placement
         self._watch_store()
 
@@ -70,7 +71,7 @@ class Stage:
             url = f"https://{VIRTUAL_TLS_HOST}:{VIRTUAL_TLS_PORT}"
         source = FIRMWARE.replace("PERIOD_MS", str(PERIOD_S * 1000)).replace("URL", url)
         source = source.replace("SOURCE", SOURCE).replace("TRANSPORT", self._transport)
-        source = source.replace("REFUSED", _REFUSED)
+        source = source.replace("REFUSED", _REFUSED).replace("MORE", "" if self.lingers else ", linger_ms=0")
         (folder / "boot.py").write_bytes((ROOT / "firmware" / "boot.py").read_bytes())
         (folder / "main.py").write_text(source)
         self.set_limit("string_max_bytes", _EVENT_MAX_BYTES)

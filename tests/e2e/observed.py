@@ -19,7 +19,8 @@ DATING = "dating boots"
 _UNSLICED = {"sockets.resolve": DNS, "partitions.erase": ERASE, "rp2flash.erase": ERASE}
 # The key exchange happens in whichever call finds the server's certificate; what else TLS does is far below this.
 _EXCHANGE_US = 100_000
-_CALLS = {"send": "send", "send_batch": "send", "tick": "tick", "_on_timer": "timer"}
+# A tick is a slice, whoever drives it: the handlers of commands, which `tick()` calls too, take what they take.
+_CALLS = {"send": "send", "send_batch": "send", "_slice": "tick", "_on_timer": "timer"}
 
 
 @dataclass

@@ -294,7 +294,7 @@ def test_a_handler_that_blocks_holds_up_no_reading(vm, tmp_path):
     async def ask(world, placement):
         run = await begun(world, "slow")
         for _ in range(2):
-            await asyncio.sleep(6)
+            await asyncio.sleep(7)  # longer than readings wait for company
             stored.append(len(list(world.store.rows())))
         assert run.state == "running"
 
