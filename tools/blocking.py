@@ -38,7 +38,7 @@ that was seen, in ms of the simulated board's time: a call into its hardware cos
 | writing one file of a ring in files | `send()` and `tick()` | {files:.0f} |
 | resolving the gateway's name | `tick()` when it opens a connection | as long as `getaddrinfo` takes |
 | the key exchange of TLS | `tick()` when it opens a connection | {tls:.0f} |
-| dating boots that met no gateway: a sector each time | `tick()` before it sends their readings | {dating:.0f} |
+| dating boots that met no gateway: a sector each time | `tick()` before it sends their readings | {dating:.1f} |
 
 Where writing to the flash fails, a call may erase two sectors.
 
