@@ -46,7 +46,7 @@ class Plexus:
     Arguments of plexus-python's that mean nothing here are taken (peer.py). `feed`, when it is set, is called by all
     that waits here (`sleep`, `serve`, `flush_buffer`, `close`, `suspend`): a watchdog's.
     A second client on one ring in flash or files closes the first. `stats_s` above 0 sends `stats` as metrics so often.
-    A timer delivers every `tick_ms`, a fifth as often while nothing waits; with `tick_ms=0` the program calls
+    A timer delivers every `tick_ms`, a fifth as often or less while nothing waits; with `tick_ms=0` the program calls
     `tick()`, `sleep()` or `flush_buffer()`.
     Raises `ValueError` naming the setting that is missing or does not fit. Never touches the network.
     """
@@ -261,9 +261,8 @@ class Plexus:
         period_ms = self._tick_ms
         if self._link.idle:
             period_ms *= _IDLE_TICKS
-            if (
-                self.commands is None and self._monitor is None and self.video is None
-            ):  # nobody waits for what may come
+            if self.commands is None and self.video is None and self._monitor is None:
+                # Nobody waits for what may come, and what is sent now waits for company.
                 period_ms = max(period_ms, min(self._outbox.linger_left_ms, _DOZE_MS))
         elif self._link.hasty:
             period_ms = min(_HASTY_MS, period_ms)

@@ -99,7 +99,7 @@ class Outbox:
         behind = ring.left + ring.orphaned  # `unsettled`, but this is looked at in each slice
         if self._flight:
             behind -= self._flown
-        return behind > 0 and not self.lingers(behind)
+        return not self.lingers(behind) and behind > 0  # in this order: a pause is to be seen to end
 
     @property
     def _flown(self):
