@@ -112,7 +112,7 @@ class _Checker:
     def own_point(self, index: int, raw: dict[str, Any], source_id: str) -> Point:
         cls = self._class(index, raw)
         metric = raw.get("metric")
-        if type(metric) is not str or not metric or (len(metric) > self._short and self._too_long(metric)):
+        if type(metric) is not str or not metric or self._too_long(metric):
             raise Invalid(f"points[{index}].metric invalid")
         number = raw.get("value")
         plain = cls == "metric" and (type(number) is float or type(number) is int)

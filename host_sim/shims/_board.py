@@ -45,11 +45,16 @@ def _run_waiting():
         while _waiting:
             found = _callbacks.get(_waiting.pop(0))
             if found is not None:
-                try:
-                    found[0](*found[1])
-                except Exception as e:  # printed and forgotten, as MicroPython's scheduler does
-                    import sys
-
-                    sys.print_exception(e)
+                _run(*found)
     finally:
         _running = False
+
+
+def _run(callback, arguments):
+    """An exception in a callback is printed and forgotten, as MicroPython's scheduler does."""
+    try:
+        callback(*arguments)
+    except Exception as e:
+        import sys
+
+        sys.print_exception(e)

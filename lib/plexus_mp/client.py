@@ -103,7 +103,6 @@ class Plexus:
             from .peer import translate
 
             translate(peer, given)
-        self._closed = True  # until it is made
         parts = assemble(VERSION, given, self)
         self._recorder, self._outbox, self._link, self._wifi, tick_ms, timer_id, stats_s = parts
         self._tick_ms = self._period_ms = tick_ms
