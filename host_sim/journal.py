@@ -11,15 +11,18 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 Identity = tuple[str, str, Any, tuple[tuple[str, str], ...]]
 
+_stored_ms = attrgetter("timestamp_ms")
 # A reading may be stored this far from the moment it was taken and still be itself.
 TOLERANCE_MS = 1500
 # By how much of itself a float32 may change when it is printed in seven digits, computed in single precision.
 _PRINTED = 2.0**-22
 _NO_TAGS: dict[str, str] = {}  # one for all
+_NUMBERS = (float, int)
 
 
 class Reading(NamedTuple):  # there may be millions: a tuple is made in a third of a dataclass's time
@@ -42,9 +45,13 @@ class Reading(NamedTuple):  # there may be millions: a tuple is made in a third 
 
 def key_of(cls: str, metric: str, value: Any, tags: dict[str, str]) -> Identity:
     """What a reading is, time aside. 3 and 3.0 are one number, True is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         value = json.dumps(value, sort_keys=True)
     return cls, metric, value, tuple(sorted(tags.items())) if tags else ()
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in _NUMBERS or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 class Row(NamedTuple):
@@ -62,11 +69,9 @@ class Row(NamedTuple):
         return self.tags.get("clock") == "estimated"
 
     def key(self) -> Identity:
-        tags = (
-            {name: value for name, value in self.tags.items() if name != "clock"}
-            if self.guessed
-            else self.tags
-        )
+        tags = self.tags
+        if tags and self.guessed:
+            tags = {name: value for name, value in tags.items() if name != "clock"}
         return key_of(self.cls, self.metric, self.value, tags)
 
 
@@ -140,9 +145,10 @@ class Journal:
     def end(self, accepted: bool, true_ms: int | None = None) -> None:
         readings = self._open.pop()
         if accepted:
-            for reading in readings:
-                if true_ms is not None and true_ms > reading.true_ms:
-                    self._took_ms[id(reading)] = true_ms - reading.true_ms
+            if readings and true_ms is not None and true_ms > readings[0].true_ms:
+                took_ms = true_ms - readings[0].true_ms
+                for reading in readings:
+                    self._took_ms[id(reading)] = took_ms
             self.accepted += readings
         elif self._page:
             refused = set(map(id, readings))
@@ -217,7 +223,7 @@ _SIGNATURES: dict[str, Callable[..., list[tuple[Any, ...]]]] = {"send": _send, "
 
 
 def _reading(true_ms: int, metric: str, value: Any, timestamp: Any, tags: Any, cls: Any) -> Reading:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = _is_number(value)
     if not number:
         value = copy.deepcopy(value)  # the firmware may go on to change it
     stamp_ms = None
@@ -268,7 +274,13 @@ def _as_printed(journal: Journal, held: Iterable[Row], tolerance_ms: int) -> lis
     lies in the ring is another number: that of no reading, and near that of one taken at the time.
     """
     rows = list(held)
-    known = {reading.key() for reading in (*journal.accepted, *journal.maybe)}
+    values = {row.value for row in rows if isinstance(row.value, float)}
+    told_of = [
+        reading
+        for reading in (*journal.accepted, *journal.maybe)
+        if type(reading.value) in _NUMBERS and reading.value in values
+    ]
+    known = {reading.key() for reading in told_of}
     strange = [row for row in rows if isinstance(row.value, float) and row.key() not in known]
     if not strange:
         return rows
@@ -305,7 +317,7 @@ def _match_rows(
     by_key: dict[Any, list[Row]] = defaultdict(list)
     guessed: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
-        (guessed if row.guessed else by_key)[row.key()].append(row)
+        (guessed if row.tags and row.guessed else by_key)[row.key()].append(row)
         verdict.stored += 1
     sure, at_cut, maybe = map(_grouped, (journal.sure(), journal.at_cut(), journal.maybe))
     gone: list[Reading] = []
@@ -357,18 +369,17 @@ def _match(
     Both in the order of time; each row takes the earliest reading that is near enough, which matches as
     many as can be matched.
     """
-    if len(readings) > 1:
-        readings = sorted(readings, key=Reading.expected_ms)
-    if len(rows) > 1:
-        rows = sorted(rows, key=lambda row: row.timestamp_ms)
+    readings = sorted(readings, key=Reading.expected_ms)
+    expected_ms = [reading.expected_ms() for reading in readings]
     missing, spurious = [], []
-    i = error_ms = 0
-    for row in rows:
-        while i < len(readings) and readings[i].expected_ms() < row.timestamp_ms - tolerance_ms:
+    i, n, error_ms = 0, len(readings), 0
+    for row in sorted(rows, key=_stored_ms):
+        stored_ms = row.timestamp_ms
+        while i < n and expected_ms[i] < stored_ms - tolerance_ms:
             missing.append(readings[i])
             i += 1
-        if i < len(readings) and readings[i].expected_ms() <= row.timestamp_ms + tolerance_ms:
-            error_ms = max(error_ms, abs(readings[i].expected_ms() - row.timestamp_ms))
+        if i < n and expected_ms[i] <= stored_ms + tolerance_ms:
+            error_ms = max(error_ms, abs(expected_ms[i] - stored_ms))
             i += 1
         else:
             spurious.append(row)
@@ -380,7 +391,7 @@ def _match_guessed(readings: list[Reading], rows: list[Row]) -> tuple[list[Readi
     if not readings or not rows:
         return readings, rows
     readings = sorted(readings, key=Reading.expected_ms)
-    return readings[len(rows) :], sorted(rows, key=lambda row: row.timestamp_ms)[len(readings) :]
+    return readings[len(rows) :], sorted(rows, key=_stored_ms)[len(readings) :]
 
 
 def _without_held(missing: list[Reading], held: Iterable[Row], tolerance_ms: int) -> list[Reading]:

@@ -40,6 +40,7 @@ SKIPPED_16: Final = 0x8000  # and humidity (§5.4.9)
 _MAX_20: Final = (1 << 20) - 1
 
 _OVERSAMPLING: Final = (0, 1, 2, 4, 8, 16, 16, 16)  # osrs_x (§5.4.3, §5.4.5)
+_MISSING_BITS: Final = (4, 4, 3, 2, 1, 0, 0, 0)  # of 20, by osrs_x, with the filter off (§3.4.2, §3.4.3)
 _FILTER: Final = (1, 2, 4, 8, 16, 16, 16, 16)  # filter (§5.4.6)
 _STANDBY_US: Final = (500, 62_500, 125_000, 250_000, 500_000, 1_000_000, 10_000, 20_000)  # t_sb (§5.4.6)
 _FORCED: Final = (1, 2)
@@ -379,8 +380,9 @@ class BME280:
         """A word to the 16 + (osrs - 1) bits that it has with the filter off (§3.4.2, §3.4.3)."""
         if self._registers[REG_CONFIG] & 0x1C:
             return raw
-        shift = 5 - min(max(osrs, 1), 5)
-        return min(((raw + (1 << shift >> 1)) >> shift) << shift, _MAX_20 >> shift << shift)
+        shift = _MISSING_BITS[osrs]
+        rounded = (raw + (1 << shift >> 1)) >> shift << shift
+        return rounded if rounded <= _MAX_20 else _MAX_20 >> shift << shift
 
     def _filtered(self, channel: int, raw: int) -> int:
         """Pass a word through the IIR filter (§3.4.4); a skipped channel keeps its memory."""

@@ -120,7 +120,7 @@ class Board:
         self._lag_us = 0  # virtual time that calls have cost and the kernel does not know of yet
         self._turn_us = 0
         self._interrupted = False
-        self._operations = operations(self)
+        self._operations, self._clock_operations = operations(self)
 
     def _make_flash(self) -> Flash:
         rng = random.Random(self.rng.getrandbits(64))
@@ -178,8 +178,9 @@ class Board:
 
     def check_call(self, operation: str) -> None:
         """Raises `ValueError` for an operation that no board has."""
-        if operation not in self._operations:
-            raise ValueError(f"call {operation!r} is none of {', '.join(sorted(self._operations))}")
+        known = {*self._operations, *self._clock_operations}
+        if operation not in known:
+            raise ValueError(f"call {operation!r} is none of {', '.join(sorted(known))}")
 
     def feed(self, timeout_us: int | None) -> None:
         """Start or feed the watchdog; None stops it, which only a reset can do."""
@@ -321,6 +322,8 @@ class Board:
         After it, `on_due` is given the timers that are due. It raises `OSError` with the number that the firmware
         shall see; then timers wait for the next call. KeyError for an operation that no board has.
         """
+        if operation in self._clock_operations:
+            return self._bind_clock(operation, on_due)
         function = self._operations[operation]
         kernel, clock, timers = self.kernel, self._clock, self.timers
         free = operation.startswith(_FREE)
@@ -329,10 +332,8 @@ class Board:
 
         def ask(*arguments: Any) -> Any:
             kernel.calls += 1
-            if self._watched:
-                self._count_watched(operation)
-            if self.exhausted is not None:
-                self._meet_exhaustion(operation)
+            if self._watched or self.exhausted is not None:
+                self._disturb(operation)
             self._lag_us += cost_us
             if self._lag_us >= _TURN_US:
                 self._catch_up()
@@ -350,6 +351,34 @@ class Board:
             return result
 
         return ask
+
+    def _bind_clock(self, operation: str, on_due: Callable[[list[int]], None]) -> Callable[[], int]:
+        """As `bind`, for an operation that cannot fail and looks at nothing but the time."""
+        at = self._clock_operations[operation]
+        kernel, clock, timers = self.kernel, self._clock, self.timers
+        cost_us = self.config.call_us if kernel.virtual else 0
+
+        def ask() -> int:
+            kernel.calls += 1
+            if self._watched or self.exhausted is not None:
+                self._disturb(operation)
+            self._lag_us += cost_us
+            if self._lag_us >= _TURN_US:
+                self._catch_up()
+            elif not kernel.virtual and clock.now_us - self._turn_us >= _TURN_US:
+                self._give_turn()
+            now_us = clock.now_us + self._lag_us
+            result = at(now_us)
+            if timers.next_us is not None and timers.next_us <= now_us:
+                on_due(timers.take_due(now_us))
+            return result
+
+        return ask
+
+    def _disturb(self, operation: str) -> None:
+        self._count_watched(operation)
+        if self.exhausted is not None:
+            self._meet_exhaustion(operation)
 
     def _count_watched(self, operation: str) -> None:
         for entry in list(self._watched.get(operation, ())):
@@ -371,7 +400,7 @@ class Board:
         self.park(None)
 
 
-def operations(board: Board) -> dict[str, Callable[..., Any]]:
-    from .operations import table  # the table knows the board, the board only its keys
+def operations(board: Board) -> tuple[dict[str, Callable[..., Any]], dict[str, Callable[[int], int]]]:
+    from .operations import clock_table, table  # the tables know the board, the board only their keys
 
-    return table(board)
+    return table(board), clock_table(board)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from .config import BoardConfig
 
+TICKS_US_PERIOD = 1 << 30
+
 
 class Clocks:
     """Ticks and RTC of one board, made from true time in microseconds.
@@ -20,6 +22,8 @@ class Clocks:
         self.power_on(0)
 
     def power_on(self, now_us: int) -> None:
+        self._ticks_start_ms = self._config.ticks_start_ms
+        self._ticks_period_ms = self._config.ticks_period_ms
         self._since_us = now_us  # true time up to which the two below are counted
         self._uptime_us = 0.0
         self._rtc_us = 0.0
@@ -51,11 +55,11 @@ class Clocks:
         return int(self._uptime_us + (now_us - self._since_us) * self._rate)
 
     def ticks_us(self, now_us: int) -> int:
-        return self.uptime_us(now_us) + self._config.ticks_start_ms * 1000
+        return (self.uptime_us(now_us) + self._ticks_start_ms * 1000) % TICKS_US_PERIOD
 
     def ticks_ms(self, now_us: int) -> int:
         uptime_us = int(self._uptime_us + (now_us - self._since_us) * self._rate)
-        return (uptime_us // 1000 + self._config.ticks_start_ms) % self._config.ticks_period_ms
+        return (uptime_us // 1000 + self._ticks_start_ms) % self._ticks_period_ms
 
     def rtc_us(self, now_us: int) -> int:
         """Microseconds since the board's epoch, as far as it knows."""
@@ -90,9 +94,14 @@ class Timers:
     def start(self, timer_id: int, now_us: int, period_us: int, periodic: bool) -> None:
         if len(self._timers) >= self.LIMIT and timer_id not in self._timers:
             raise OSError(12)  # ENOMEM
-        self._timers[timer_id] = _Timer(period_us, periodic, now_us + period_us)
-        heapq.heappush(self._heap, (now_us + period_us, timer_id))
-        self._look()
+        due_us = now_us + period_us
+        anew = timer_id in self._timers
+        self._timers[timer_id] = _Timer(period_us, periodic, due_us)
+        heapq.heappush(self._heap, (due_us, timer_id))
+        if anew:
+            self._look()
+        elif self.next_us is None or due_us < self.next_us:
+            self.next_us = due_us
 
     def stop(self, timer_id: int) -> None:
         self._timers.pop(timer_id, None)

@@ -39,20 +39,17 @@ def table(board: Board) -> dict[str, Callable[..., Any]]:
     return found
 
 
+def clock_table(board: Board) -> dict[str, Callable[[int], int]]:
+    """The operations that say what the time is: functions of true time. Firmware asks nothing else as often."""
+    clocks = board.clocks
+    return {"time.ticks_ms": clocks.ticks_ms, "time.ticks_us": clocks.ticks_us, "time.rtc_us": clocks.rtc_us}
+
+
 class _Time:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._clocks = board.clocks
         self._now_us = board.now_us
-
-    def ticks_ms(self) -> int:
-        return self._clocks.ticks_ms(self._now_us())
-
-    def ticks_us(self) -> int:
-        return self._clocks.ticks_us(self._now_us()) % (1 << 30)
-
-    def rtc_us(self) -> int:
-        return self._clocks.rtc_us(self._now_us())
 
     def set_rtc_us(self, rtc_us: int) -> None:
         self._clocks.set_rtc_us(self._now_us(), rtc_us)

@@ -83,6 +83,7 @@ class DeviceSession:
         self._telemetry_rate = MessageRate(rate_per_s, settings.telemetry_burst)
         self._control_rate = MessageRate(settings.control_rate_per_s, settings.control_burst)
         self._mute = False
+        self._time_s = asyncio.get_running_loop().time  # asking which loop runs costs a system call each time
         self._late = LateAcks(self._push_ack, _LATE_ACKS_MAX)
         self._controls: dict[str, Control] = {
             "heartbeat": self._heartbeat,
@@ -179,7 +180,7 @@ class DeviceSession:
         except Invalid as invalid:
             raise _Refused("INVALID_MESSAGE", str(invalid), seq) from None
         self._let_pass(self._telemetry_rate, seq)
-        limit = desk.intake.limit_of(source_id)
+        limit = desk.intake.limit_of(source_id, self._time_s())
         if limit is not None:
             raise _Refused(limit, seq=seq)
         try:
@@ -199,7 +200,7 @@ class DeviceSession:
         return seq
 
     def _let_pass(self, rate: MessageRate, seq: int | None = None) -> None:
-        if not rate.allow(asyncio.get_running_loop().time()):
+        if not rate.allow(self._time_s()):
             raise _Refused("RATE_LIMITED", seq=seq)
 
     def _check_queue(self) -> None:

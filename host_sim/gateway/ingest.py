@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -161,9 +162,9 @@ class Ingest:
         oct_rules = self._intake.generation == "oct"
         if oct_rules and grant.source_id is not None and any(s != grant.source_id for s in groups):
             raise Refused(403, "API key is limited to another device")
-        result = _Sorted()
+        result, now_s = _Sorted(), asyncio.get_running_loop().time()
         for source_id, points in groups.items():
-            if self._intake.limit_of(source_id):
+            if self._intake.limit_of(source_id, now_s):
                 result.dropped += len(points)
                 continue
             result.fault = self._queue_fault(source_id)

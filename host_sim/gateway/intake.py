@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -48,12 +47,11 @@ class Intake:
         """Which gateway is imitated at the moment."""
         return self._conditions.generation or self._settings.generation
 
-    def limit_of(self, source_id: str) -> str | None:
-        """Count one message of the source: None, or the limit that it is over (and counted under)."""
+    def limit_of(self, source_id: str, now_s: float) -> str | None:
+        """Count one message of the source, at the loop's time: None, or the limit it is over (and counted under)."""
         if self.generation == "oct" and self._over_device_limit(source_id):
             self._counters.add("dropped_device_limit")
             return DEVICE_LIMIT
-        now_s = asyncio.get_running_loop().time()
         ceiling = self._ceilings[self.generation]
         if source_id in self._conditions.over_ceiling or not ceiling.allow(source_id, now_s):
             self._counters.add("dropped_source_limit")

@@ -8,37 +8,18 @@ has seen them agree on bytes of each length: a library that computes something e
 from __future__ import annotations
 
 import random
-import struct
 import types
-from array import array
 from collections.abc import Callable
-from functools import cache, lru_cache
 from typing import Any
 
+import crcmod
+
 _LENGTHS = 80
-# Most records are read once or twice soon after they were written.
-_REMEMBERED = 4096
-
-
-@cache
-def _pairs(table: tuple[int, ...]) -> array[int]:
-    """What two bytes at once do to the CRC, from what one does; an array, because a list would fill the caches."""
-    return array(
-        "i", [(first & 0xFFFF) << 8 ^ table[first >> 16 ^ low] for first in table for low in range(256)]
-    )
 
 
 def _crc24(table: tuple[int, ...]) -> Callable[..., int]:
-    pairs = _pairs(table)
-
-    @lru_cache(_REMEMBERED)
-    def of(crc: int, data: bytes) -> int:
-        n = len(data)
-        for two in struct.unpack_from(f">{n >> 1}H", data):
-            crc = (crc & 0xFF) << 16 ^ pairs[crc >> 8 ^ two]
-        return (crc & 0xFFFF) << 8 ^ table[crc >> 16 ^ data[-1]] if n & 1 else crc
-
-    return lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
+    of = crcmod.mkCrcFun(1 << 24 | table[1], initCrc=0, rev=False)
+    return lambda crc, buf, start, end: of(buf[start:end], crc)
 
 
 def _mask(table: tuple[int, ...]) -> Callable[..., None]:

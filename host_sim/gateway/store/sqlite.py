@@ -43,6 +43,7 @@ _ADD_REPEATED = (
     "INSERT INTO totals VALUES('repeated', ?) ON CONFLICT(name) DO UPDATE SET count = count + excluded.count"
 )
 _ROW = "source_id, cls, metric, value, tags, timestamp_ms, received_ms"
+_OWN = "series_id, value, timestamp_ms, received_ms"
 _NO_TAGS = "{}"
 _JOIN = "points JOIN series ON series.id = points.series_id"
 _LATEST = f"""
@@ -135,11 +136,15 @@ class SqliteStore:
         return self._repeated
 
     def rows(self, source_id: str | None = None) -> Iterator[Row]:
-        """All rows in the order in which they were stored."""
+        """All rows in the order in which they were stored; those of a series share one dict of tags."""
         where, values = ("WHERE source_id = ?", (source_id,)) if source_id is not None else ("", ())
-        yield from map(
-            _row, self._db.execute(f"SELECT {_ROW} FROM {_JOIN} {where} ORDER BY points.id", values)
-        )
+        found = self._db.execute(f"SELECT id, source_id, cls, metric, tags FROM series {where}", values)
+        # What the rows of a series share is read once: there may be millions.
+        series = {number: (*names, orjson.loads(tags)) for number, *names, tags in found}
+        sql = f"SELECT {_OWN} FROM points WHERE series_id IN (SELECT id FROM series {where}) ORDER BY id"
+        for number, value, timestamp_ms, received_ms in self._db.execute(sql, values):
+            source, cls, metric, tags = series[number]
+            yield Row(source, cls, metric, orjson.loads(value), tags, timestamp_ms, received_ms)
 
     def count(self) -> int:
         """Number of stored points."""
