@@ -29,8 +29,8 @@ from tests.sim.flash_history import (
     PARTITIONS,
     Geometry,
     Tried,
+    crc_in_c,
     history,
-    remembered_crc,
     run_straight,
     sweep,
     with_sectors,
@@ -48,7 +48,7 @@ _CHUNKS_A_PROCESS = 20
 
 def cuts(geometry: Geometry, appends: int) -> Tried:
     """Every single cut, every seventh a second time. AssertionError at the first violation."""
-    with remembered_crc():
+    with crc_in_c():
         straight = run_straight(history(appends), geometry)
         said = time.monotonic()
         for number, tried in enumerate(sweep(straight)):
@@ -61,7 +61,7 @@ def cuts(geometry: Geometry, appends: int) -> Tried:
 def flips() -> tuple[int, int]:
     """(bits flipped, points that this cost at most). AssertionError at the first violation."""
     tried = worst = 0
-    with remembered_crc():
+    with crc_in_c():
         for seed in range(IMAGES):
             written = write(seed)
             for offset, bit in bits(written):

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from plexus_mp import crc as crc_module
@@ -17,6 +16,7 @@ from plexus_mp.mount import mount
 from plexus_mp.ring import Ring
 
 from host_sim.board.flash import PowerCut
+from host_sim.vms import shortcuts
 from tests.sim.flash_stores import Store, make_store
 
 PAGE_BYTES = 100
@@ -70,15 +70,10 @@ def single(value: float) -> float:
 
 
 @contextmanager
-def remembered_crc() -> Iterator[None]:
-    """A sweep reads the same bytes again and again: their CRC is computed once."""
+def crc_in_c() -> Iterator[None]:
+    """The CRC as the `cpython` VM computes it: a sweep does little else."""
     original = crc_module.crc24
-
-    @lru_cache(maxsize=1 << 16)
-    def of(crc: int, data: bytes) -> int:
-        return original(crc, data, 0, len(data))
-
-    crc_module.crc24 = lambda crc, buf, start, end: of(crc, bytes(buf[start:end]))
+    shortcuts.take(crc_module.__name__, crc_module)
     try:
         yield
     finally:

@@ -15,13 +15,13 @@ from host_sim.board.flash_faults import BAD_KINDS, ERASE_ERROR, ERASE_NOOP
 from tests.device import fakes
 from tests.sim.flash_damage import bits, flip, write
 from tests.sim.flash_device import Counting, boot, drain
-from tests.sim.flash_history import record, remembered_crc
+from tests.sim.flash_history import crc_in_c, record
 from tests.sim.flash_stores import Device
 
 
 @pytest.fixture(autouse=True)
 def quick():
-    with remembered_crc():
+    with crc_in_c():
         yield
 
 

@@ -16,7 +16,7 @@ from host_sim.board.flash import Flash, PowerCut
 from host_sim.ring_image import ring_of, walk
 from tests.device import fakes, gen
 from tests.sim.flash_device import boot, drain
-from tests.sim.flash_history import PROGRAM_TEARS, remembered_crc
+from tests.sim.flash_history import PROGRAM_TEARS, crc_in_c
 from tests.sim.flash_reader import Image, Point, Reader
 from tests.sim.flash_stores import Device
 
@@ -28,7 +28,7 @@ ALIGNMENTS = (1, 1, 16, 32)
 
 @pytest.fixture(autouse=True)
 def quick():
-    with remembered_crc():
+    with crc_in_c():
         yield
 
 

@@ -17,9 +17,9 @@ from tests.sim.flash_history import (
     Geometry,
     Player,
     Truth,
+    crc_in_c,
     cut,
     history,
-    remembered_crc,
     run_straight,
     sweep,
 )
@@ -33,7 +33,7 @@ SAMPLES = {ESP32.name: (5, 80), "files on littlefs": (400, 1200)}
 @pytest.fixture(autouse=True)
 def files_of_its_own():
     restore = original_names()
-    with remembered_crc():
+    with crc_in_c():
         yield
     restore()
 

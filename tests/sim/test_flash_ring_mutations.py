@@ -17,9 +17,9 @@ from tests.sim.flash_history import (
     FILES,
     TEARS,
     Player,
+    crc_in_c,
     cut,
     history,
-    remembered_crc,
     run_straight,
 )
 from tests.sim.flash_stores import original_names
@@ -246,7 +246,7 @@ def _cut_in_all_ways(straight, segment, operation, ring_class):
 @pytest.fixture(autouse=True)
 def files_of_its_own():
     restore = original_names()
-    with remembered_crc():
+    with crc_in_c():
         yield
     restore()
 
