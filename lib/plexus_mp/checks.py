@@ -53,12 +53,16 @@ def json_text(value):
 def to_ms(timestamp):
     """A Unix timestamp in seconds or milliseconds as whole milliseconds; None stays None.
 
-    Raises `TypeError` for what is no number, `ValueError` for 0, negative, not finite or beyond the year 9999.
+    Raises `TypeError` for what is no number, `ValueError` for what does not lie between September 2001 and the year
+    9999: of earlier milliseconds gateways think that they are seconds, and `time.time()` of a board that counts from
+    2000 looks like 1995.
     """
     if timestamp is None:
         return None
     if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
         raise TypeError("timestamp must be a number, not %s" % type(timestamp).__name__)
-    if not 0 < timestamp < _STAMP_MAX_MS:
-        raise ValueError("timestamp must be Unix seconds or milliseconds above 0, not %r" % timestamp)
-    return int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)
+    if 0 < timestamp < _STAMP_MAX_MS:
+        ms = int(round(timestamp * 1000)) if timestamp < _SECONDS_BELOW else int(timestamp)
+        if ms >= _SECONDS_BELOW:
+            return ms
+    raise ValueError("timestamp must be seconds or milliseconds since 1970, after 2001, not %r" % timestamp)

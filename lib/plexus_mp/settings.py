@@ -37,6 +37,8 @@ def gather(given, found):
     for name in _PLAIN:
         found[name] = settings.get(name, given(name))
     where = found["ring"]
+    if not isinstance(where, str):
+        raise ValueError("ring must be 'ram', 'files' or the name of a partition, not %r" % (where,))
     if where == "files":
         settings.defaults = port.FILES
     elif where == "ram":

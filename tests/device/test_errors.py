@@ -56,8 +56,10 @@ TABLE = (
      lambda px: px.send("m", 1, tags={"k": "x" * 257})),
     ("a timestamp that is no number", TypeError, "timestamp must be a number",
      lambda px: px.send("m", 1, timestamp="now")),
-    ("a timestamp of 0, below, or NaN", ValueError, "timestamp must be Unix seconds or milliseconds above 0",
+    ("a timestamp of 0, below, or NaN", ValueError, "timestamp must be seconds or milliseconds since 1970",
      lambda px: px.send("m", 1, timestamp=-1)),
+    ("a timestamp that counts from 2000, as an ESP32's `time.time()` does", ValueError, "after 2001",
+     lambda px: px.send("m", 1, timestamp=802094400)),
     ("a point of a batch without value", IndexError, "", lambda px: px.send_batch([("m",)])),
     ("a wrong value in a batch", PlexusError, "value must be finite",
      lambda px: px.send_batch([("m", 1), ("m", NAN)])),
@@ -113,6 +115,7 @@ MAKING = (
     ("commit_ms of 0 with ring files", ValueError, "commit_ms must be above 0 with ring files",
      {"ring": "files", "commit_ms": 0}),
     ("a partition that is not there", ValueError, "ring", {"ring": "nowhere"}),
+    ("a ring that is no text", ValueError, "ring must be 'ram', 'files' or the name of a partition", {"ring": 5}),
     ("an argument that nobody knows", TypeError, "Plexus() knows no argument 'colour'", {"colour": "red"}),
 )  # fmt: skip
 _SIZES = {"ring_bytes": 8192, "sector_bytes": 2048, "page_bytes": 1024, "frame_bytes": 2048, "ring": "ram"}
@@ -175,7 +178,7 @@ def test_what_is_at_the_limit_is_taken():
         px.send("m", _deep(16))
         px.send("m", 1, tags={str(n): "" for n in range(16)})
         px.send("m", 1, tags={"k" * 256: "v" * 256})
-        px.send("m", 1, timestamp=0.001)
+        px.send("m", 1, timestamp=1000000000)
         assert px.buffer_size() == 8
 
 
