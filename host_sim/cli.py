@@ -135,6 +135,8 @@ def run(
     """
     if virtual is not None and seconds is not None:
         raise ValueError("--seconds is real time, --virtual board time: give one of them")
+    if path.is_dir() and not any((path / name).is_file() for name in ("main.py", "boot.py")):
+        raise ValueError(f"{path} holds no main.py")
     if view:
         _check_view(virtual is not None)
     scenario = None if named is None else find_scenario(named)

@@ -197,7 +197,7 @@ def _readings(true_ms: int, method: str, arguments: Any) -> list[Reading]:
         return []
     try:
         bound = _SIGNATURES[method](*positional, **named)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError):  # points that are none
         return []
     within = given[2] if len(given) > 2 else {}
     try:

@@ -62,6 +62,7 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
             "seed": options.seed,
             **verdict.counts(),
             "time_error_ms": verdict.time_error_ms,
+            "raised": board.raised,
             "digest": world.digests(),
             "board_s": round(board_s, 1),
             "wall_s": round(wall_s, 1),
@@ -69,8 +70,10 @@ def run_session(options: RunOptions, as_json: bool, as_demo: bool) -> int:
         print(json.dumps(line), flush=True)
     else:
         print(in_words(verdict), flush=True)
-    # A demo, or a run whose readings all stay on the board, would prove nothing.
-    idle = verdict.stored == 0 and (as_demo or verdict.accepted > 0)
+        if board.raised:
+            print(f"boot.py or main.py ended with an exception, {board.raised} times", flush=True)
+    # A demo, a program that broke before it sent, or a run whose readings all stay on the board, would prove nothing.
+    idle = verdict.stored == 0 and (as_demo or verdict.accepted > 0 or board.raised > 0)
     return 0 if verdict.clean and not idle and board.error is None else 1
 
 

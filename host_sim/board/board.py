@@ -105,6 +105,7 @@ class Board:
         self.recorder = recorder
         self.reset_cause = RESET_POWER_ON
         self.boots = 0
+        self.raised = 0  # how often boot.py or main.py ended with an exception
         self.error: BaseException | None = None
         self.reported: Callable[[], None] = lambda: None
         self.viewed: Callable[..., None] = lambda *_: None
@@ -344,7 +345,11 @@ class Board:
             except OSError as e:
                 if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
                     e.errno, e.strerror = e.args[0], f"error {e.args[0]}"
+                if e.args[0] > 0:
+                    e.args = e.args[:1]  # only errors of ESP-IDF and mbedTLS have words
                 raise
+            except (AttributeError, LookupError, ArithmeticError) as e:
+                raise TypeError(f"{operation}: {e}") from e  # an argument of another kind
             due_us = timers.next_us
             if due_us is not None and due_us <= clock.now_us + self._lag_us:
                 on_due(timers.take_due(clock.now_us + self._lag_us))

@@ -307,6 +307,10 @@ class _Host:
                 self._board, sector_bytes, bytes(memory), bytes(page), dropped, rejected, undecided
             )
 
+    def raised(self) -> None:
+        """boot.py or main.py has ended with an exception."""
+        self._board.raised += 1
+
     def reported(self) -> None:
         self._board.reported()
 

@@ -57,8 +57,8 @@ async def _serve(world: World, options: BoardOptions, line: PtyLine, state: Stat
     world.set_up(board)
     _say_hello(world, options, target, line)
     board.power_on()
-    saving = asyncio.ensure_future(_keep_saving(board, state))
     with ctrl_c(world.kernel) as stopped, contextlib.suppress(asyncio.TimeoutError):
+        saving = asyncio.ensure_future(_keep_saving(board, state, stopped))
         await asyncio.wait_for(stopped.wait(), options.seconds)
     saving.cancel()
     board.power_off()
@@ -68,10 +68,13 @@ async def _serve(world: World, options: BoardOptions, line: PtyLine, state: Stat
     return 0 if board.error is None else 1
 
 
-async def _keep_saving(board: Board, state: StateFolder | None) -> None:
-    while state is not None:
+async def _keep_saving(board: Board, state: StateFolder | None, stopped: asyncio.Event) -> None:
+    """Until the simulator itself fails, which ends the run: nobody would answer on the line any more."""
+    while board.error is None:
         await asyncio.sleep(_SAVE_S)
-        state.save_flash(board.flash)
+        if state is not None:
+            state.save_flash(board.flash)
+    stopped.set()
 
 
 def _say_hello(world: World, options: BoardOptions, target: Target, line: PtyLine) -> None:

@@ -26,8 +26,22 @@ class File(FileBase):
         if self._data is None:  # closed
             raise ValueError
 
-    def _out(self, data):
+    def _take(self, end):
+        data = bytes(self._data[self._at : end])
+        self._at += len(data)
         return data if self._binary else data.decode()
+
+    def _after(self, n):
+        """Where `n` characters of UTF-8 end, or bytes."""
+        at = self._at
+        if self._binary:
+            return at + n
+        size = len(self._data)
+        while n and at < size:
+            first = self._data[at]
+            at += 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+            n -= 1
+        return at
 
     def readinto(self, buf):
         self._check()
@@ -38,15 +52,12 @@ class File(FileBase):
 
     def read(self, n=-1):
         self._check()
-        end = len(self._data) if n is None or n < 0 else self._at + n
-        data = bytes(self._data[self._at : end])
-        self._at += len(data)
-        return self._out(data)
+        return self._take(len(self._data) if n is None or n < 0 else self._after(n))
 
     def readline(self):
         self._check()
         end = self._data.find(b"\n", self._at)
-        return self.read(-1 if end < 0 else end + 1 - self._at)
+        return self._take(len(self._data) if end < 0 else end + 1)
 
     def readlines(self):
         return list(self)
@@ -72,7 +83,7 @@ class File(FileBase):
         self._data[self._at : self._at + len(raw)] = raw
         self._at += len(raw)
         self._dirty = True
-        return len(data)
+        return len(raw)
 
     def seek(self, offset, whence=0):
         self._check()

@@ -129,7 +129,10 @@ def run(run_file):
             run_file(name)
         except SystemExit:
             pass
-        except Exception as e:
+        except KeyboardInterrupt:
+            raise  # from who runs the simulation
+        except BaseException as e:
             sys.print_exception(e)
+            call("host.raised")
     while True:
         call("time.idle")

@@ -53,26 +53,30 @@ class Pin:
     PULL_UP = 2
     PULL_DOWN = 1
 
+    _levels = {}  # of all pins: nothing is connected to them
+
     def __init__(self, id, mode=-1, pull=-1, value=None):
         self._id = id
-        self._value = 0 if value is None else value
+        self.init(mode, pull, value)
 
     def init(self, mode=-1, pull=-1, value=None):
         if value is not None:
-            self._value = value
+            self.value(value)
+        elif mode == Pin.IN:
+            Pin._levels[self._id] = 1 if pull == Pin.PULL_UP else 0
 
     def value(self, x=None):
         if x is None:
-            return self._value
-        self._value = 1 if x else 0
+            return Pin._levels.get(self._id, 0)
+        Pin._levels[self._id] = 1 if x else 0
 
     __call__ = value
 
     def on(self):
-        self._value = 1
+        self.value(1)
 
     def off(self):
-        self._value = 0
+        self.value(0)
 
 
 class I2C:

@@ -3,55 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.columns import Columns
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from .snapshot import Course, Snapshot
+from .snapshot import Snapshot
 from .switches import Switchboard
 
 _BARS = "▁▂▃▄▅▆▇█"
 _FILL_CELLS = 20
-_VALUE_MAX = 24
 _CLOCK_FINE_MS = 1000
 
 
-def screen(seen: Snapshot, board: Switchboard) -> RenderableType:
-    """All of it, as wide as the terminal."""
-    parts: list[RenderableType] = [_head(seen), _readings(seen), _state(seen), _keys(board)]
-    if seen.lines:
-        text = Text("\n".join(seen.lines), overflow="ellipsis", no_wrap=True)
-        parts.append(Panel(text, title="the board prints", title_align="left", box=box.SQUARE))
-    return Group(*parts)
+@dataclass
+class Screen:
+    """All of it, as wide as the terminal, and of what the board prints as much as fits below."""
+
+    seen: Snapshot
+    board: Switchboard
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.height or console.height
+        above = Group(_readings(self.seen), _state(self.seen), _keys(self.board))
+        used = 1 + len(console.render_lines(above, options.update(height=None), pad=False))
+        yield _head(self.seen, fits=used <= height)
+        yield above
+        lines = self.seen.lines[-max(0, height - used - 1) :] if height > used + 1 else []
+        if lines:
+            yield _title("the board prints")
+            yield Text("\n".join(lines), overflow="ellipsis", no_wrap=True)
 
 
-def _head(seen: Snapshot) -> Text:
+def _head(seen: Snapshot, fits: bool) -> Text:
     power = ("power on", "green") if seen.powered else ("NO POWER", "bold red")
     return Text.assemble(
         (f" {seen.name} ", "bold reverse"),
         f"  {seen.vm}  {seen.board_s:.0f} s  ",
         power,
-        f"  boot {seen.boots}",
+        f"  boot {seen.boots}  ",
+        (" q ", "bold cyan"),
+        "quit",
+        "" if fits else ("  terminal too small", "yellow"),
+        overflow="ellipsis",
+        no_wrap=True,
     )
 
 
+def _title(text: str) -> Rule:
+    return Rule(Text(text, "bold"), align="left", style="dim")
+
+
 def _readings(seen: Snapshot) -> RenderableType:
-    table = Table(box=box.SQUARE, expand=True)
-    for name, justify in (("reading", "left"), ("value", "right"), ("sent", "right"), ("", "left")):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, pad_edge=False)
+    table.add_column("reading", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("sent", justify="right", no_wrap=True)
+    table.add_column("the last forty", ratio=1, no_wrap=True)
     for metric, course in sorted(seen.courses.items()):
-        table.add_row(metric, _value(course), str(course.count), spark(course.values))
+        number = isinstance(course.last, (int, float))
+        shown = (_number(course.last), spark(course.values)) if number else ("", str(course.last))
+        table.add_row(metric, shown[0], str(course.count), shown[1])
     if not seen.courses:
         table.add_row("none yet", "", "", "")
     return table
 
 
-def _value(course: Course) -> str:
-    last = course.last
-    return f"{last:.2f}" if isinstance(last, float) else str(last)[:_VALUE_MAX]
+def _number(value: float) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def spark(values: Sequence[float]) -> str:
@@ -75,6 +98,7 @@ def _state(seen: Snapshot) -> RenderableType:
         ("clock", _clock(seen.clock_error_ms)),
         ("heap", Text(_heap(seen))),
         ("readings", Text(counts)),
+        *([("page", Text(seen.page, overflow="ellipsis", no_wrap=True))] if seen.page else []),
     ):
         grid.add_row(Text(name, "bold"), value)
     return grid
@@ -107,14 +131,10 @@ def _heap(seen: Snapshot) -> str:
 
 
 def _keys(board: Switchboard) -> RenderableType:
-    grid = Table.grid(padding=(0, 2), expand=True)
     cells = []
     for switch in board.switches:
         works = board.works(switch)
         style = "reverse red" if switch.on else "" if works else "dim strike"
         times = f" ({switch.times})" if switch.times and not switch.holds else ""
         cells.append(Text.assemble((f" {switch.key} ", "bold cyan"), (switch.label + times, style)))
-    cells.append(Text.assemble((" q ", "bold cyan"), "quit"))
-    for start in range(0, len(cells), 4):
-        grid.add_row(*cells[start : start + 4])
-    return Panel(grid, title="faults", title_align="left", box=box.SQUARE)
+    return Group(_title("faults"), Columns(cells, padding=(0, 2)))

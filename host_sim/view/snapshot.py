@@ -11,9 +11,9 @@ from ..board.board import VIEW_TIMER
 if TYPE_CHECKING:
     from ..world import Placement, World
 
-HISTORY = 60  # readings of a metric that are drawn
+HISTORY = 40  # readings of a metric that are drawn
 METRICS_MAX = 8
-LINES_MAX = 6
+LINES_MAX = 60
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Snapshot:
 
     name: str
     vm: str
+    page: str = ""  # of the gateway, where it is one of ours
     board_s: float = 0.0
     powered: bool = False
     boots: int = 0
@@ -59,7 +60,8 @@ class Watcher:
         self._seen = 0
         self._console: deque[str] = deque(maxlen=LINES_MAX)
         self._partial = ""
-        self.snapshot = Snapshot(placement.board.config.name, vm)
+        page = world.server.page_url if world.server is not None else ""
+        self.snapshot = Snapshot(placement.board.config.name, vm, page)
         placement.board.viewed = self._viewed
 
     def ask(self) -> None:

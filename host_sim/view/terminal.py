@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
-from .render import screen
+from .render import Screen
 from .snapshot import Watcher
 from .switches import Switchboard
 
@@ -59,7 +59,7 @@ class View:
             try:
                 while not self._stopped.is_set():
                     self.watcher.ask()
-                    live.update(screen(self.watcher.look(), self.board), refresh=True)
+                    live.update(Screen(self.watcher.look(), self.board), refresh=True)
                     await asyncio.sleep(REFRESH_S)
             finally:
                 self._loop.remove_reader(fd)

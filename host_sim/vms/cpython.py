@@ -159,12 +159,20 @@ class CPythonVm:
         found = self.modules.get(name)
         if found is not None:
             return found
-        module = self._from_shims(name) or self._from_files(name) or self._from_standard(name)
+        module = self._renamed(name) or self._from_shims(name)
+        module = module or self._from_files(name) or self._from_standard(name)
         if module is None:
             raise ImportError(f"no module named '{name}'")
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(self.modules[parent], child, module)
+        return module
+
+    def _renamed(self, name: str) -> types.ModuleType | None:
+        """MicroPython's old names: utime, uos, usocket."""
+        if not name.startswith("u") or not (_SHIMS / f"{name[1:]}.py").exists():
+            return None
+        module = self.modules[name] = self._load(name[1:])
         return module
 
     def _from_shims(self, name: str) -> types.ModuleType | None:

@@ -113,6 +113,8 @@ class PipeVm:
             answer = [3, None, None]
         except Interrupted:
             answer = [4, None, None]
+        except TypeError as e:
+            answer = [5, str(e), None]
         self._answering = False
         self._reply(answer)
         self._due.clear()

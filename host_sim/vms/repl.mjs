@@ -3,8 +3,9 @@
 //   node repl.mjs REQUESTS ANSWERS HEAP_BYTES RAW MICROPYTHON SHIM...
 //
 // As in micropython.mjs requests leave on file number REQUESTS and answers come on ANSWERS, a line of JSON each. "C…" is a
-// call, "T…" bytes for the line, "B" says that the board's own files begin, "R" waits for keys or timers, "I" for one key
-// that a program reads, "S…" asks for a soft reset that comes up in the raw REPL or not, "E…" is an error of the VM itself.
+// call, "T…" bytes for the line, "B" says that the board's own files begin and asks whether Ctrl-C waits for them, "R" waits
+// for keys or timers, "I" for one key that a program reads, "S…" asks for a soft reset that comes up in the raw REPL or not,
+// "X" says that an import took Ctrl-C for a file that is not there, "E…" is an error of the VM itself.
 // A byte on standard input is Ctrl-C for a program that computes.
 
 import fs from "node:fs";
@@ -57,14 +58,17 @@ async function main([requests, answers, heapBytes, raw, packagePath, ...shimFile
 async function boot(line, heapBytes, raw, packagePath, shimFiles) {
   const { loadMicroPython } = await import(packagePath);
   const stdout = ([byte]) => line.print(byte);
-  const mp = await loadMicroPython({ heapsize: heapBytes, linebuffer: false, stdout });
+  const mp = await loadMicroPython({ heapsize: heapBytes, linebuffer: false, stdout, stderr: stdout });
   const outcome = (text) => { mp.outcome = text; };
-  mp.registerJsModule("_pipe", { call: (text) => line.call(text), outcome, key: () => line.ask("I") });
+  mp.registerJsModule("_pipe", { call: (text) => line.call(text), outcome, key: () => line.ask("I"), swallowed: () => line.send("X") });
   mp.FS.mkdir("/shims");
   for (const file of shimFiles) mp.FS.writeFile("/shims/" + path.basename(file), fs.readFileSync(file));
   mp.runPython("import sys\nsys.path[:] = ['/shims', '.frozen']\nimport _repl\ndel sys, _repl");
   globalThis.boardRuns = true;
-  line.send("B");
+  if (line.ask("B")) {
+    globalThis.interrupted = true;
+    mp._module._mp_sched_keyboard_interrupt();
+  }
   let ended = runFile(mp, line, "boot.py");
   if (ended === "ok" && !raw) ended = runFile(mp, line, "main.py");
   const repl = new Repl(mp, line, raw);

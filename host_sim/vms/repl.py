@@ -14,8 +14,6 @@ from .micropython import MicroPythonVm
 CTRL_C = b"\x03"
 # A program gets so long to come back to the prompt before Ctrl-C is no key but an interrupt.
 _INTERRUPT_AFTER_S = 0.05
-_STRIKES = 3
-_STRIKE_AGAIN_S = 1.0
 # What makes the REPL run something: what comes after it may find a program that runs.
 _ENTER = b"\r\x04"
 
@@ -57,12 +55,15 @@ class ReplVm(MicroPythonVm):
         if kind == b"T":
             self._print(json.loads(text).encode("latin-1"))
         elif kind == b"B":
-            self._begin_to_run()
+            self._reply(self._drop_ctrl_c())
+            self._runs = True
         elif kind == b"R":
             self._reply(self._keys_or_timers())
             self._begin_to_run()
         elif kind == b"I":
             self._reply(self._one_key())
+        elif kind == b"X":
+            self._board.kernel.loop.call_later(_INTERRUPT_AFTER_S, self._strike_again, self._prompts)
         elif kind == b"S":
             self._line.raw = json.loads(text)
             self._print(b"MPY: soft reboot\r\n")
@@ -110,17 +111,22 @@ class ReplVm(MicroPythonVm):
 
     def _interrupt(self) -> None:
         """Ctrl-C overtakes what was typed before it, as it does in a UART's interrupt."""
-        if not self._runs or self._process is None or CTRL_C not in self._line.keys:
-            return
-        self._line.keys[:] = self._line.keys.replace(CTRL_C, b"")
-        self._strike(_STRIKES, self._prompts)
+        if self._runs and self._process is not None and self._drop_ctrl_c():
+            self._strike()
 
-    def _strike(self, times: int, prompts: int) -> None:
-        """An import that fails may swallow it: a program that goes on is struck again."""
-        if not self._runs or self._process is None or self._prompts != prompts:
-            return
-        if times > 1:
-            self._board.kernel.loop.call_later(_STRIKE_AGAIN_S, self._strike, times - 1, prompts)
+    def _drop_ctrl_c(self) -> bool:
+        """Whether it waits; not any more."""
+        waits = CTRL_C in self._line.keys
+        self._line.keys[:] = self._line.keys.replace(CTRL_C, b"")
+        return waits
+
+    def _strike_again(self, prompts: int) -> None:
+        """Unless the program has ended that should have met it."""
+        if self._runs and self._process is not None and self._prompts == prompts:
+            self._strike()
+
+    def _strike(self) -> None:
+        assert self._process is not None
         if self._answering:
             self._board.interrupt()
         else:

@@ -16,7 +16,7 @@ import time
 import pytest
 from rich.console import Console
 
-from host_sim.view.render import screen, spark
+from host_sim.view.render import Screen, spark
 from host_sim.view.snapshot import METRICS_MAX, Course, Snapshot, Watcher
 from host_sim.view.switches import Switchboard, all_switches
 from host_sim.world import ROOT, Target, World
@@ -25,10 +25,10 @@ from tests.e2e.simulation import FIRMWARE, program, simulate
 LIMIT_S = 60
 
 
-def drawn(seen, board=None):
-    out = Console(file=io.StringIO(), width=110, height=40, color_system=None)
+def drawn(seen, board=None, width=110, height=40):
+    out = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     board = board or Switchboard(World(1, virtual=True), None)
-    out.print(screen(seen, board))
+    out.print(Screen(seen, board))
     return out.file.getvalue()
 
 
@@ -36,16 +36,28 @@ def test_a_snapshot_shows_all_there_is():
     courses = {"temperature": Course(last=21.5, count=3), "door": Course(last="open", count=1)}
     courses["temperature"].values.extend([20.0, 21.0, 21.5])
     seen = Snapshot(
-        "esp32", "micropython", 61.4, True, 2, "online", "connected", 7, 0.25, 100, 93, 4, 1, 12,
-        -8, 20480, 40960, courses, ["plexus: hello"],
+        "esp32", "micropython", "http://127.0.0.1:8765/#x", 61.4, True, 2, "online", "connected", 7, 0.25,
+        100, 93, 4, 1, 12, -8, 20480, 40960, courses, ["plexus: hello"],
     )  # fmt: skip
     text = drawn(seen)
     for shown in (
         "esp32", "61 s", "power on", "boot 2", "21.50", "▁▆█", "open", "online", "connected", "█████░", "25%",
         "7 waiting", "100 accepted, 93 stored, 12 repeats refused, 4 dropped, 1 rejected", "-8 ms",
-        "20 KB used, 40 KB free", "plexus: hello", "w Wi-Fi off", "q quit",
+        "20 KB used, 40 KB free", "plexus: hello", "w Wi-Fi off", "q quit", "http://127.0.0.1:8765/#x",
     ):  # fmt: skip
         assert shown in text, shown
+
+
+def test_a_plain_terminal_shows_all_and_what_the_board_printed_last():
+    courses = {name: Course(last=1.0, count=1) for name in ("humidity", "pressure", "temperature")}
+    courses["sensor_error"] = Course(last="BME280 at 0x76: nothing answers; check SDA, SCL", count=1)
+    seen = Snapshot("esp32", "micropython", "http://127.0.0.1:8765/#x", courses=courses)
+    seen.lines = [f"line {n}" for n in range(60)]
+    lines = drawn(seen, width=80, height=24).rstrip("\n").split("\n")
+    assert len(lines) <= 24 and "line 59" in lines[-1] and "line 58" in lines[-2]
+    for shown in ("nothing answers", "RTC jumps an hour", "no memory for sockets", "the board prints"):
+        assert any(shown in line for line in lines), shown
+    assert "too small" not in lines[0] and "too small" in drawn(seen, width=80, height=12)
 
 
 def test_what_is_not_known_is_not_invented():

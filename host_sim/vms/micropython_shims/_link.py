@@ -38,6 +38,8 @@ def bind(operation, on_due):
             raise MemoryError
         if status == 4:
             raise KeyboardInterrupt
+        if status == 5:
+            raise TypeError(value)
         if due:
             on_due(due)
         if isinstance(value, dict):

@@ -12,6 +12,7 @@ import __main__
 _outcome = _pipe.outcome
 _names = __main__.__dict__
 _vm.set_up()
+_vm.swallowed = _pipe.swallowed
 
 
 def _input(prompt=""):
