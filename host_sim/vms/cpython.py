@@ -169,11 +169,11 @@ class CPythonVm:
         return module
 
     def _renamed(self, name: str) -> types.ModuleType | None:
-        """MicroPython's old names: utime, uos, usocket."""
-        if not name.startswith("u") or not (_SHIMS / f"{name[1:]}.py").exists():
-            return None
-        module = self.modules[name] = self._load(name[1:])
-        return module
+        """MicroPython's old names: utime, uos, usys."""
+        plain = name[1:]
+        if name.startswith("u") and (plain == "sys" or (_SHIMS / f"{plain}.py").exists()):
+            self.modules[name] = self._load(plain)
+        return self.modules.get(name)
 
     def _from_shims(self, name: str) -> types.ModuleType | None:
         path = _SHIMS / f"{name}.py"

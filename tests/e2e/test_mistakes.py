@@ -72,6 +72,12 @@ def test_old_names_are_the_same_modules_on_the_same_clock(vm, tmp_path):
     assert outcome.values("n") == list(range(10)) and "ended at 5" in outcome.console
 
 
+def test_the_board_is_what_it_says(vm, tmp_path):
+    source = "import sys, usys\nprint(sys.platform, usys.implementation.name, sys.implementation._machine, sys.path)"
+    console = simulate(program(tmp_path, source), vm, 5).console
+    assert "esp32 micropython" in console and "ESP32" in console and "/lib" in console
+
+
 def test_a_batch_that_is_none_is_refused_and_costs_nothing(vm, tmp_path):
     outcome = simulate(program(tmp_path, NO_BATCH), vm, 30)
     assert outcome.console.count("refused") == 6, outcome.console

@@ -8,8 +8,12 @@ from _board import call
 
 try:
     from _streams import File  # where the heap is a board's
+
+    _SYS = ""
 except ImportError:
     from _files import File
+
+    _SYS = "_sys"
 
 _SHIMS = ("machine", "network", "socket", "tls", "ssl", "select", "random", "time", "os", "asyncio")
 
@@ -60,6 +64,8 @@ def set_up():
         sys.modules.pop(name, None)
         __import__(name)
         sys.modules["u" + name] = sys.modules[name]  # its old name, which leads to the built-in one otherwise
+    if _SYS:
+        sys.modules["sys"] = sys.modules["usys"] = __import__(_SYS)
     vfs.umount("/")
     vfs.mount(_BoardFiles(), "/")
     sys.path[:] = ["", ".frozen", "/lib"]
