@@ -21,6 +21,7 @@ from .wifi import Wifi
 
 # In real time the loop gets a turn at least this often, in virtual time the clock is brought up to date.
 _TURN_US = 1000
+_ESP_IDF = 0x101  # the first of its error numbers (esp_err.h)
 
 # What makes Python objects large enough to fail: closing and asking for the time must always work.
 _ALLOCATING = ("sockets.open", "sockets.connect", "sockets.recv", "machine.i2c_read", "machine.i2c_read_mem")
@@ -345,7 +346,7 @@ class Board:
             except OSError as e:
                 if e.errno is None:  # MicroPython's errno is the only argument, CPython's is not
                     e.errno, e.strerror = e.args[0], f"error {e.args[0]}"
-                if e.args[0] > 0:
+                if 0 < e.args[0] < _ESP_IDF:
                     e.args = e.args[:1]  # only errors of ESP-IDF and mbedTLS have words
                 raise
             except (AttributeError, LookupError, ArithmeticError) as e:
