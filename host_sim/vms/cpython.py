@@ -60,7 +60,12 @@ class CPythonVm:
     def _add_modules(self) -> None:
         board = self._board
         self._module("_link", bind=self._bind, as_data=lambda data: data, FileBase=object)
-        self._module("micropython", const=lambda value: value, schedule=lambda f, arg: f(arg))
+        self._module(
+            "micropython",
+            const=lambda value: value,
+            schedule=lambda f, arg: f(arg),
+            alloc_emergency_exception_buf=lambda size: None,
+        )
         self._module(
             "gc",
             collect=lambda: 0,
@@ -68,6 +73,7 @@ class CPythonVm:
             mem_alloc=lambda: board.config.heap_bytes // 2,
             threshold=lambda *_: -1,
             enable=gc.enable,
+            isenabled=lambda: True,
             disable=lambda: None,
         )
         implementation = types.SimpleNamespace(
@@ -87,6 +93,7 @@ class CPythonVm:
             exit=sys.exit,
             print_exception=self._print_exception,
             stdout=types.SimpleNamespace(write=board.console),
+            stderr=types.SimpleNamespace(write=board.console),
         )
 
     def _bind(self, operation: str, on_due: Callable[[list[int]], None]) -> Callable[..., Any]:

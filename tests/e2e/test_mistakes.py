@@ -73,7 +73,12 @@ def test_old_names_are_the_same_modules_on_the_same_clock(vm, tmp_path):
 
 
 def test_the_board_is_what_it_says(vm, tmp_path):
-    source = "import sys, usys\nprint(sys.platform, usys.implementation.name, sys.implementation._machine, sys.path)"
+    source = """
+import gc, micropython, sys, usys
+micropython.alloc_emergency_exception_buf(100)
+assert gc.isenabled()
+print(sys.platform, usys.implementation.name, sys.implementation._machine, sys.path, file=sys.stderr)
+"""
     console = simulate(program(tmp_path, source), vm, 5).console
     assert "esp32 micropython" in console and "ESP32" in console and "/lib" in console
 

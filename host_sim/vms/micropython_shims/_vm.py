@@ -9,11 +9,11 @@ from _board import call
 try:
     from _streams import File  # where the heap is a board's
 
-    _SYS = ""
+    _OWN = ()
 except ImportError:
     from _files import File
 
-    _SYS = "_sys"
+    _OWN = ("sys", "micropython")  # what the WebAssembly build says in another way
 
 _SHIMS = ("machine", "network", "socket", "tls", "ssl", "select", "random", "time", "os", "asyncio")
 
@@ -64,8 +64,8 @@ def set_up():
         sys.modules.pop(name, None)
         __import__(name)
         sys.modules["u" + name] = sys.modules[name]  # its old name, which leads to the built-in one otherwise
-    if _SYS:
-        sys.modules["sys"] = sys.modules["usys"] = __import__(_SYS)
+    for name in _OWN:
+        sys.modules[name] = sys.modules["u" + name] = __import__("_" + name)
     vfs.umount("/")
     vfs.mount(_BoardFiles(), "/")
     sys.path[:] = ["", ".frozen", "/lib"]
