@@ -103,7 +103,10 @@ def _map(clock, now, sent_ms, room):
         clock.segments[:] = [(0, target - now - now * rate // 1_000_000_000, rate, 0)]
         changed = True
     else:
-        changed = _change(clock, now, max(sent_ms + 1, clock._last), target, rate, room)
+        # Readings behind the end of a lead were promised that end: it is not led anew from its beginning.
+        led = clock.segments[-1][0]
+        start = max(sent_ms + 1, clock._last, led if led <= now else 0)
+        changed = _change(clock, now, start, target, rate, room)
     off_ms = abs(unix_ms(clock.segments, now) - target)
     clock._promise = off_ms + half if not since_first else min(clock._promise, off_ms + half)
     clock._last = now

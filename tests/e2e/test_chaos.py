@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,12 @@ DIGEST = """
 from host_sim.chaos.sweep import Orders, report_on
 print(report_on(Orders(1800.0), 11).digest)
 """
+
+
+def test_a_time_that_came_in_the_midst_of_a_correction_does_not_undo_it():
+    """Readings behind its end had been promised that end. Found among a thousand days."""
+    outcome = play(replace(draw(872, 86_400.0), seconds=3000.0))
+    assert outcome.claims and not outcome.complaints
 
 
 def test_the_same_seed_gives_the_same_bytes_in_any_process():
