@@ -79,6 +79,10 @@ class _Setup:
     def ticks_period_ms(self) -> int:
         return self._board.config.ticks_period_ms
 
+    def machine(self) -> str:
+        """What `sys.implementation` calls the board; unlike `machine.name` it takes no time."""
+        return self._board.config.machine
+
     def port(self) -> str:
         """What the module is called that only this kind of board has."""
         return self._board.config.port

@@ -10,5 +10,5 @@ for _name in dir(_build):
 
 platform = call("setup.port")
 implementation = namedtuple("implementation", ("name", "version", "_machine", "_mpy"))(
-    "micropython", _build.implementation[1], call("machine.name"), _build.implementation._mpy
+    "micropython", _build.implementation[1], call("setup.machine"), _build.implementation._mpy
 )
